@@ -6,7 +6,7 @@ MODULE_big = pgopt
 DATA = $(wildcard pgopt--*.sql)
 PGFILEDESC = "pgopt - looks after a database from inside"
 OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
-HEADERS_IN_TREE = $(wildcard include/*.h src/*/*.h)
+C_HEADERS = $(wildcard include/*.h src/*/*.h)
 
 PG_CPPFLAGS = -Iinclude
 # The server's own headers and its function-manager convention need the last three.
@@ -45,7 +45,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
-$(OBJS) $(OBJS:.o=.bc): $(HEADERS_IN_TREE) Makefile
+$(OBJS) $(OBJS:.o=.bc): $(C_HEADERS) Makefile
 installcheck: | build/installcheck
 build/installcheck:
 	mkdir -p $@
