@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(pgopt_node pgopt_conf poll_until);
+our @EXPORT = qw(pgopt_node pgopt_conf poll_until library_installed);
 
 # The settings that a server needs for pgopt, as in test/pgopt.conf, and the staged installation's.
 sub pgopt_conf
@@ -52,6 +52,14 @@ sub pgopt_node
     $node->safe_psql($database, 'CREATE EXTENSION pgopt');
   }
   return $node;
+}
+
+# library_installed('pg_cron'): whether the server has that library, for tests with real companions.
+sub library_installed
+{
+  my ($library) = @_;
+  chomp(my $folder = `pg_config --pkglibdir`);
+  return -e "$folder/$library.so";
 }
 
 # poll_until($node, $database, $sql, $expected, $seconds): true once the query's output is $expected ('t' unless
