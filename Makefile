@@ -9,8 +9,8 @@ OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 C_HEADERS = $(wildcard include/*.h src/*/*.h)
 
 PG_CPPFLAGS = -Iinclude
-# The server's headers and callback signatures are full of unused parameters.
-PG_CFLAGS += -Wall -Wextra -Wno-unused-parameter
+# The server's headers and callback signatures are full of unused parameters, and its lengthof() is unsigned.
+PG_CFLAGS += -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare
 ifneq ($(findstring clang,$(CC)),)
 # Debian's PostgreSQL is built with gcc and hands on flags and attributes that only gcc knows.
 PG_CFLAGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes
