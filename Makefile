@@ -29,7 +29,6 @@ REGRESS_OPTS = --inputdir=test --outputdir=build/installcheck
 ISOLATION = $(sort $(patsubst test/specs/%.spec,%,$(wildcard test/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test --outputdir=build/installcheck
 PROVE_TESTS ?= $(sort $(wildcard test/t/*.pl))
-PROVE_FLAGS += -I test/perl
 ifneq ($(PROVE_TESTS),)
 TAP_TESTS = 1
 endif
@@ -45,6 +44,7 @@ PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
+PROVE_FLAGS += -I test/perl
 $(OBJS) $(OBJS:.o=.bc): $(C_HEADERS) Makefile
 installcheck: | build/installcheck
 build/installcheck:
