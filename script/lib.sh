@@ -73,19 +73,26 @@ make_stage() {
   give "$stage"
 }
 
-# remove_stage: stop whatever server still runs below $stage, then remove it.
+# working_below DIR: the processes whose working folder is below DIR; every server's is its data folder.
+working_below() {
+  find /proc -maxdepth 2 -path '/proc/[0-9]*/cwd' -lname "$1/*" 2>/dev/null | cut -d / -f 3
+}
+
+# remove_stage: end whatever still runs below $stage, then remove it.
 remove_stage() {
   [ -n "${stage:-}" ] && [ -d "$stage" ] || return 0
   cd /
-  find "$stage" -name postmaster.pid 2>/dev/null | while read -r pidfile; do
-    pid=$(head -n 1 "$pidfile" 2>/dev/null) || continue
-    # a pid file may outlive its server, and the number may be somebody else's by now
-    case $(readlink "/proc/$pid/cwd" 2>/dev/null) in
-      "$stage"/*) kill -QUIT "$pid" 2>/dev/null || true ;;
-    esac
+  for signal in QUIT KILL; do
+    left=$(working_below "$stage")
+    [ -n "$left" ] || break
+    # shellcheck disable=SC2086
+    kill -$signal $left 2>/dev/null || true
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+      [ -n "$(working_below "$stage")" ] || break
+      sleep 0.2
+    done
   done
-  sleep 0.2
-  rm -rf "$stage" 2>/dev/null || { sleep 2; rm -rf "$stage"; }
+  rm -rf "$stage"
   stage=
 }
 
