@@ -1,0 +1,182 @@
+/*
+ * changes.h
+ *		What committed, and how much of it: exact counts per table.
+ *
+ * Owns, in shared memory: one TableCounters a counted table, one
+ * DatabaseState a database with managed views, the list of prepared
+ * transactions, and the server's epoch.  All of it dies with the server; the
+ * epoch tells a reader that it did.
+ *
+ * The promise: a change that committed is counted, or its table (or the whole
+ * database) is marked as unknown.  The counts follow visibility at a distance
+ * of microseconds; in_flight covers that distance, so a reader who looks at
+ * in_flight first and at the counts after it never takes a table for
+ * unchanged that is not.
+ *
+ * Locks: see pgopt.h for the order.  Counters are atomics: a partition lock
+ * protects only which entries exist.  Entries that are registered or in
+ * flight are never removed.
+ *
+ * Cost: a transaction without an id pays one comparison; one with an id pays,
+ * for each table that it changed, two look-ups in a shared hash table and a
+ * few atomic additions.  Nothing is paid per row.
+ */
+#ifndef PGOPT_CHANGES_H
+#define PGOPT_CHANGES_H
+
+#include "pgopt.h"
+
+#include "port/atomics.h"
+
+typedef struct TableKey
+{
+	Oid dboid;
+	Oid relid;
+} TableKey;
+
+typedef struct TableCounters
+{
+	TableKey key;               /* hash key: must be first */
+	bool registered;            /* a managed view reads it; under the partition lock */
+	pg_atomic_uint32 in_flight; /* transactions that may be visible but are not counted yet, and
+								 * prepared ones */
+	pg_atomic_uint64 inserted;  /* rows, since the server started */
+	pg_atomic_uint64 updated;
+	pg_atomic_uint64 deleted;
+	pg_atomic_uint64 truncated; /* transactions that truncated or dropped it */
+	pg_atomic_uint64 unknown;   /* changes of unknown size */
+	pg_atomic_uint64 foreign;   /* for a matview: changes that pgopt did not make itself */
+	pg_atomic_uint64
+		first_change; /* TimestampTz of the oldest change that not all views have seen; 0
+									 * = none */
+	pg_atomic_uint64 last_change; /* TimestampTz; 0 = none */
+	pg_atomic_uint64 wake_at;     /* wake the worker when the rows changed reach this; UINT64_MAX =
+									 * never */
+} TableCounters;
+
+/* Why changes of a whole database became unknown. */
+typedef enum LostReason
+{
+	LOST_TRACK_COUNTS, /* a transaction wrote with track_counts off */
+	LOST_PREPARED,     /* a prepared transaction could not be followed */
+	LOST_CATALOG,      /* DDL whose effect on contents cannot be told (text search) */
+	LOST_REASONS       /* number of reasons */
+} LostReason;
+
+typedef struct DatabaseState
+{
+	pg_atomic_uint32 dboid;     /* InvalidOid = free */
+	pg_atomic_uint32 in_flight; /* transactions that will mark the database as lost */
+	pg_atomic_uint64 lost[LOST_REASONS];
+	pg_atomic_uint64 lost_at; /* TimestampTz of the last one; 0 = never */
+	pg_atomic_uint32 ddl_in_flight;
+	pg_atomic_uint64 ddl_generation;      /* moves when what views read may have been redefined */
+	pg_atomic_uint64 verified_generation; /* the worker has checked all views' definitions at it */
+	pg_atomic_uint32 config_relid;        /* pgopt.matview of this database */
+	pg_atomic_uint64 config_generation;   /* moves when pgopt.matview or the extension changed */
+	pg_atomic_uint64 state_generation;    /* moves when a refresh committed */
+	pg_atomic_uint32 worker_procno;       /* number + 1 of the worker's PGPROC; 0 = none */
+	pg_atomic_uint32 worker_pid;
+	pg_atomic_uint32 wanted;         /* the worker found the extension: it is to be started again */
+	pg_atomic_uint32 waits_for_slot; /* the worker found all refresh workers taken */
+	pg_atomic_uint32 hold; /* pid of a backend that needs the database to itself; 0 = none */
+	pg_atomic_uint32
+		prepared_adopted;         /* prepared transactions from before the start were looked at */
+	pg_atomic_uint64 worker_beat; /* TimestampTz of the worker's last cycle */
+} DatabaseState;
+
+/* Sums over the tables that a view reads; compare two of them for equality, never for order. */
+typedef struct ChangeSums
+{
+	uint64 rows; /* inserted + updated + deleted */
+	uint64 truncated;
+	uint64 unknown;
+	TimestampTz first_change; /* oldest unseen; 0 = none */
+	TimestampTz last_change;
+	bool in_flight;
+	bool complete; /* every table has an entry */
+} ChangeSums;
+
+/* --- life cycle ------------------------------------------------------------ */
+
+extern void changes_init(void); /* hooks and callbacks; called once by _PG_init */
+
+/* A number that differs for every start of the server, crash restarts included. */
+extern uint64 changes_epoch(void);
+
+/* --- databases (databases.c) ----------------------------------------------- */
+
+/* This database's state; NULL where it has none (yet). */
+extern DatabaseState *database_state(void);
+
+/*
+ * This database's state, made if need be; NULL only when the table of
+ * databases is full.  Looks at prepared transactions from before (catalog
+ * access), so it must run in a transaction.
+ */
+extern DatabaseState *database_attach(void);
+extern DatabaseState *database_state_of(Oid dboid);
+extern void database_forget(Oid dboid);
+extern uint64 database_lost(DatabaseState *db);
+extern void database_mark_lost(DatabaseState *db, LostReason reason);
+
+/* Sets the latch of the database's worker; harmless when there is none. */
+extern void database_wake_worker(DatabaseState *db);
+
+/* Wakes this database's worker, and those that wait for a refresh worker to become free. */
+extern void databases_wake_waiting(void);
+
+/* --- the launcher's mail (databases.c) -------------------------------------- */
+
+/* Asks the launcher to look at a database (InvalidOid: at the list of databases). */
+extern void launcher_request_probe(Oid dboid);
+extern bool launcher_take_probe(Oid *dboid, bool *all);
+extern void launcher_announce(int procno); /* its PGPROC number; -1 = gone */
+extern bool launcher_is_running(void);
+extern void launcher_wake(void);
+
+/* --- counters (counters.c) -------------------------------------------------- */
+
+/* Entry of a table, or NULL.  Valid for as long as it is registered or in flight. */
+extern TableCounters *counters_find(Oid dboid, Oid relid);
+
+/* Makes sure that a table of this database is counted; NULL when shared memory is full. */
+extern TableCounters *counters_register(Oid relid);
+
+/* Lets go of registered tables of this database that are not in the (sorted) list. */
+extern void counters_retain(const Oid *relids, int nrelids);
+
+/* Removes entries of this database, or of one that is gone. */
+extern void counters_forget_database(Oid dboid);
+
+/* Sums over tables; missing entries make it incomplete. */
+extern void counters_sum(const Oid *relids, int nrelids, ChangeSums *sums);
+
+/* Tables of this database that have an entry; palloc'd. */
+extern Oid *counters_list(int *count);
+
+/* Number of tables counted in the server now. */
+extern int64 counters_in_use(void);
+
+/* Number of times that a table could not be registered for want of room. */
+extern uint64 counters_refused(void);
+
+/* --- the transaction callback (tracker.c) ------------------------------------ */
+
+/*
+ * Says that the change of this matview in the current transaction is pgopt's
+ * own.  Forgotten at the end of the transaction and when its subtransaction
+ * aborts.  Other changes of it count as somebody else's.
+ */
+extern void tracker_own_refresh(Oid matview);
+
+/* Tells the worker at commit that the state of views changed. */
+extern void tracker_note_state_change(void);
+
+/* --- prepared transactions (prepared.c) --------------------------------------- */
+
+extern void prepared_adopt(DatabaseState *db);
+extern void prepared_reconcile(DatabaseState *db);
+extern int prepared_count(Oid dboid);
+
+#endif /* PGOPT_CHANGES_H */

@@ -1,0 +1,82 @@
+/*
+ * compat.h
+ *		The only place that knows about differences between server versions.
+ */
+#ifndef PGOPT_COMPAT_H
+#define PGOPT_COMPAT_H
+
+#include "postgres.h"
+
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/pgstat_internal.h"
+
+#if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
+#error "pgopt needs PostgreSQL 15 to 18"
+#endif
+
+/* 16 renamed the fields of PgStat_TableStatus and its counters. */
+#if PG_VERSION_NUM >= 160000
+#define compat_tabstat_relid(status)     ((status)->id)
+#define compat_tabstat_shared(status)    ((status)->shared)
+#define compat_tabstat_inserted(status)  ((status)->counts.tuples_inserted)
+#define compat_tabstat_updated(status)   ((status)->counts.tuples_updated)
+#define compat_tabstat_deleted(status)   ((status)->counts.tuples_deleted)
+#define compat_tabstat_truncated(status) ((status)->counts.truncdropped)
+#define compat_tabstat_scans(status)     ((status)->counts.numscans)
+#else
+#define compat_tabstat_relid(status)     ((status)->t_id)
+#define compat_tabstat_shared(status)    ((status)->t_shared)
+#define compat_tabstat_inserted(status)  ((status)->t_counts.t_tuples_inserted)
+#define compat_tabstat_updated(status)   ((status)->t_counts.t_tuples_updated)
+#define compat_tabstat_deleted(status)   ((status)->t_counts.t_tuples_deleted)
+#define compat_tabstat_truncated(status) ((status)->t_counts.t_truncdropped)
+#define compat_tabstat_scans(status)     ((status)->t_counts.t_numscans)
+#endif
+
+/* 16 renamed numscans in the shared entry too. */
+#if PG_VERSION_NUM >= 160000
+#define compat_tabentry_scans(entry) ((entry)->numscans)
+#else
+#define compat_tabentry_scans(entry) ((entry)->numscans)
+#endif
+
+/* 16 gave all kinds of objects one ownership check. */
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#define compat_owns_relation(relid, role) object_ownercheck(RelationRelationId, (relid), (role))
+#define compat_owns_database(dboid, role) object_ownercheck(DatabaseRelationId, (dboid), (role))
+#else
+#define compat_owns_relation(relid, role) pg_class_ownercheck((relid), (role))
+#define compat_owns_database(dboid, role) pg_database_ownercheck((dboid), (role))
+#endif
+
+/* 17 has the caller's number in the array of processes under another name. */
+#if PG_VERSION_NUM >= 170000
+#define compat_my_procno() MyProcNumber
+#else
+#define compat_my_procno() (MyProc->pgprocno)
+#endif
+
+/* 18 took the execute_once argument away. */
+#if PG_VERSION_NUM >= 180000
+#define compat_ExecutorRun(desc) ExecutorRun((desc), ForwardScanDirection, 0)
+#else
+#define compat_ExecutorRun(desc) ExecutorRun((desc), ForwardScanDirection, 0, true)
+#endif
+
+/* 17 and later refresh materialized views under a safe search_path. */
+#if PG_VERSION_NUM >= 170000
+#define compat_RestrictSearchPath()     RestrictSearchPath()
+#define COMPAT_REFRESH_USES_SEARCH_PATH false
+#else
+#define compat_RestrictSearchPath()     ((void) 0)
+#define COMPAT_REFRESH_USES_SEARCH_PATH true
+#endif
+
+#endif /* PGOPT_COMPAT_H */

@@ -1,0 +1,286 @@
+/*
+ * databases.c
+ *		The table of databases that pgopt looks after, and the launcher's mail.
+ *
+ * Owns DatabaseTable in shared memory.  A slot is taken and freed under
+ * DatabaseTable.lock; its fields are atomics, read without it.  A slot never
+ * moves, so a backend keeps the pointer to its own database's slot and looks
+ * again only when the table's version moved.
+ *
+ * Cost: a look-up scans PGOPT_MAX_DATABASES slots, once a backend.
+ */
+#include "pgopt.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "storage/spin.h"
+#include "utils/timestamp.h"
+
+#include "changes_internal.h"
+#include "core.h"
+
+#define PROBE_RING 32
+
+typedef struct DatabaseTable
+{
+	LWLock *lock;
+	uint64 epoch;                     /* set once, at start */
+	pg_atomic_uint32 version;         /* moves when a slot is taken or freed */
+	pg_atomic_uint32 launcher_procno; /* number + 1; 0 = none */
+	slock_t probe_mutex;              /* protects the three below */
+	Oid probes[PROBE_RING];
+	int nprobes;
+	bool probe_all;
+	DatabaseState databases[PGOPT_MAX_DATABASES];
+} DatabaseTable;
+
+static DatabaseTable *table = NULL;
+
+/* This backend's own database, and the version at which it was looked up. */
+static DatabaseState *my_state = NULL;
+static uint32 my_version = 0;
+
+void
+databases_shmem_request(void)
+{
+	RequestAddinShmemSpace(MAXALIGN(sizeof(DatabaseTable)));
+	RequestNamedLWLockTranche("pgopt databases", 1);
+}
+
+void
+databases_shmem_startup(void)
+{
+	bool found;
+
+	table = ShmemInitStruct("pgopt databases", sizeof(DatabaseTable), &found);
+	if (found)
+		return;
+
+	memset(table, 0, sizeof(DatabaseTable));
+	table->lock = &(GetNamedLWLockTranche("pgopt databases"))[0].lock;
+	if (!pg_strong_random(&table->epoch, sizeof(table->epoch)))
+		table->epoch = (uint64) GetCurrentTimestamp();
+	table->epoch &= PG_INT64_MAX; /* it is kept in a bigint */
+	pg_atomic_init_u32(&table->version, 1);
+	pg_atomic_init_u32(&table->launcher_procno, 0);
+	SpinLockInit(&table->probe_mutex);
+	table->probe_all = true;
+	for (int i = 0; i < PGOPT_MAX_DATABASES; i++)
+		pg_atomic_init_u32(&table->databases[i].dboid, InvalidOid);
+}
+
+uint64
+changes_epoch(void)
+{
+	return table ? table->epoch : 0;
+}
+
+DatabaseState *
+database_state_of(Oid dboid)
+{
+	if (table == NULL || !OidIsValid(dboid))
+		return NULL;
+	for (int i = 0; i < PGOPT_MAX_DATABASES; i++)
+		if (pg_atomic_read_u32(&table->databases[i].dboid) == dboid)
+			return &table->databases[i];
+	return NULL;
+}
+
+DatabaseState *
+database_state(void)
+{
+	uint32 version;
+
+	if (table == NULL)
+		return NULL;
+	version = pg_atomic_read_u32(&table->version);
+	if (version != my_version)
+	{
+		my_state = database_state_of(MyDatabaseId);
+		my_version = version;
+	}
+	return my_state;
+}
+
+/* Fills a free slot; the caller holds the lock.  The OID comes last: it makes the slot visible. */
+static void
+init_slot(DatabaseState *db, Oid dboid)
+{
+	pg_atomic_init_u32(&db->in_flight, 0);
+	for (int i = 0; i < LOST_REASONS; i++)
+		pg_atomic_init_u64(&db->lost[i], 0);
+	pg_atomic_init_u64(&db->lost_at, 0);
+	pg_atomic_init_u32(&db->ddl_in_flight, 0);
+	pg_atomic_init_u64(&db->ddl_generation, 1);
+	pg_atomic_init_u64(&db->verified_generation, 0);
+	pg_atomic_init_u32(&db->config_relid, InvalidOid);
+	pg_atomic_init_u64(&db->config_generation, 1);
+	pg_atomic_init_u64(&db->state_generation, 1);
+	pg_atomic_init_u32(&db->worker_procno, 0);
+	pg_atomic_init_u32(&db->worker_pid, 0);
+	pg_atomic_init_u32(&db->wanted, 0);
+	pg_atomic_init_u32(&db->waits_for_slot, 0);
+	pg_atomic_init_u32(&db->hold, 0);
+	pg_atomic_init_u32(&db->prepared_adopted, 0);
+	pg_atomic_init_u64(&db->worker_beat, 0);
+	pg_write_barrier();
+	pg_atomic_write_u32(&db->dboid, dboid);
+}
+
+DatabaseState *
+database_attach(void)
+{
+	DatabaseState *db = database_state();
+
+	if (table == NULL)
+		return NULL;
+
+	if (db == NULL)
+	{
+		LWLockAcquire(table->lock, LW_EXCLUSIVE);
+		db = database_state_of(MyDatabaseId);
+		if (db == NULL)
+		{
+			for (int i = 0; i < PGOPT_MAX_DATABASES; i++)
+			{
+				if (pg_atomic_read_u32(&table->databases[i].dboid) == InvalidOid)
+				{
+					db = &table->databases[i];
+					init_slot(db, MyDatabaseId);
+					pg_atomic_fetch_add_u32(&table->version, 1);
+					break;
+				}
+			}
+		}
+		LWLockRelease(table->lock);
+		if (db == NULL)
+			return NULL;
+	}
+
+	if (pg_atomic_read_u32(&db->config_relid) == InvalidOid)
+		pg_atomic_write_u32(&db->config_relid, pgopt_table_oid("matview"));
+	if (pg_atomic_read_u32(&db->prepared_adopted) == 0)
+		prepared_adopt(db);
+	return db;
+}
+
+void
+database_forget(Oid dboid)
+{
+	DatabaseState *db;
+
+	LWLockAcquire(table->lock, LW_EXCLUSIVE);
+	db = database_state_of(dboid);
+	if (db != NULL)
+	{
+		pg_atomic_write_u32(&db->dboid, InvalidOid);
+		pg_atomic_fetch_add_u32(&table->version, 1);
+	}
+	LWLockRelease(table->lock);
+}
+
+uint64
+database_lost(DatabaseState *db)
+{
+	uint64 sum = 0;
+
+	for (int i = 0; i < LOST_REASONS; i++)
+		sum += pg_atomic_read_u64(&db->lost[i]);
+	return sum;
+}
+
+void
+database_mark_lost(DatabaseState *db, LostReason reason)
+{
+	pg_atomic_fetch_add_u64(&db->lost[reason], 1);
+	pg_atomic_write_u64(&db->lost_at, (uint64) GetCurrentTimestamp());
+	database_wake_worker(db);
+}
+
+static void
+wake_procno(pg_atomic_uint32 *procno)
+{
+	uint32 number = pg_atomic_read_u32(procno);
+
+	/*
+	 * A process may have ended and another have taken its place: that one then
+	 * finds its latch set for nothing, which every process must bear.
+	 */
+	if (number != 0)
+		SetLatch(&GetPGProcByNumber(number - 1)->procLatch);
+}
+
+void
+database_wake_worker(DatabaseState *db)
+{
+	wake_procno(&db->worker_procno);
+}
+
+void
+databases_wake_waiting(void)
+{
+	for (int i = 0; i < PGOPT_MAX_DATABASES; i++)
+	{
+		DatabaseState *db = &table->databases[i];
+		Oid dboid = pg_atomic_read_u32(&db->dboid);
+
+		if (OidIsValid(dboid) &&
+			(pg_atomic_exchange_u32(&db->waits_for_slot, 0) != 0 || dboid == MyDatabaseId))
+			database_wake_worker(db);
+	}
+}
+
+void
+launcher_wake(void)
+{
+	if (table != NULL)
+		wake_procno(&table->launcher_procno);
+}
+
+void
+launcher_request_probe(Oid dboid)
+{
+	if (table == NULL)
+		return;
+	SpinLockAcquire(&table->probe_mutex);
+	if (!OidIsValid(dboid) || table->nprobes == PROBE_RING)
+		table->probe_all = true;
+	else
+		table->probes[table->nprobes++] = dboid;
+	SpinLockRelease(&table->probe_mutex);
+	launcher_wake();
+}
+
+bool
+launcher_take_probe(Oid *dboid, bool *all)
+{
+	bool found = false;
+
+	SpinLockAcquire(&table->probe_mutex);
+	*all = table->probe_all;
+	table->probe_all = false;
+	*dboid = InvalidOid;
+	if (table->nprobes > 0)
+	{
+		*dboid = table->probes[--table->nprobes];
+		found = true;
+	}
+	SpinLockRelease(&table->probe_mutex);
+	return found || *all;
+}
+
+void
+launcher_announce(int procno)
+{
+	pg_atomic_write_u32(&table->launcher_procno, (uint32) (procno + 1));
+}
+
+bool
+launcher_is_running(void)
+{
+	return table != NULL && pg_atomic_read_u32(&table->launcher_procno) != 0;
+}

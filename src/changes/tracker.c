@@ -1,0 +1,528 @@
+/*
+ * tracker.c
+ *		Counts what a transaction changed, when it commits.
+ *
+ * In a transaction callback at commit the server's own statistics of the
+ * transaction are still there: rows inserted, updated and deleted per table
+ * by all of its subtransactions that committed, and whether the table was
+ * truncated.  They cover every way in which rows change (DML, COPY, CREATE
+ * TABLE AS, cascades, logical replication), rolled back parts excluded.
+ *
+ * The transaction is visible to others before the callback at commit runs.
+ * So the tables are marked as in flight in the callback before commit, and
+ * the mark goes away after the counts were added, or at abort.
+ *
+ * Changes of system catalogs are counted by the server in the same way.  This
+ * is how DDL that redefines what views read is noticed: no statement needs to
+ * be parsed for it.
+ *
+ * Rules of this file: no error, no memory that can run out (the list of pins
+ * is kept for the life of the backend), no lock but the partition locks of
+ * counters.c.
+ */
+#include "pgopt.h"
+
+#include "access/transam.h"
+#include "access/twophase.h"
+#include "access/xact.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_policy.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
+#include "catalog/pg_ts_config.h"
+#include "catalog/pg_ts_config_map.h"
+#include "catalog/pg_ts_dict.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+#include "changes_internal.h"
+#include "compat.h"
+#include "core.h"
+
+/* What the transaction in progress has marked as in flight. */
+static TableCounters **pins = NULL;
+static int npins = 0;
+static int max_pins = 0;
+static DatabaseState *ddl_pin = NULL;
+static DatabaseState *lost_pin = NULL;
+static bool counts_were_off = false; /* track_counts was off at some time in it */
+static bool state_changed = false;
+
+/* Matviews that pgopt itself refreshed in it, and in which subtransaction. */
+typedef struct OwnRefresh
+{
+	Oid matview;
+	SubTransactionId subid;
+} OwnRefresh;
+
+static OwnRefresh *own_refreshes = NULL;
+static int nown_refreshes = 0;
+static int max_own_refreshes = 0;
+
+/* The gid that PREPARE TRANSACTION was given; a replication worker gives none. */
+static char prepare_gid[GIDSIZE];
+
+static ExecutorStart_hook_type prev_ExecutorStart = NULL;
+static ProcessUtility_hook_type prev_ProcessUtility = NULL;
+
+void
+tracker_own_refresh(Oid matview)
+{
+	if (own_refreshes == NULL)
+	{
+		max_own_refreshes = 16;
+		own_refreshes =
+			MemoryContextAlloc(TopMemoryContext, max_own_refreshes * sizeof(OwnRefresh));
+	}
+	else if (nown_refreshes == max_own_refreshes)
+	{
+		own_refreshes = repalloc(own_refreshes, 2 * max_own_refreshes * sizeof(OwnRefresh));
+		max_own_refreshes *= 2;
+	}
+	own_refreshes[nown_refreshes].matview = matview;
+	own_refreshes[nown_refreshes++].subid = GetCurrentSubTransactionId();
+}
+
+void
+tracker_note_state_change(void)
+{
+	state_changed = true;
+}
+
+static bool
+is_own_refresh(Oid relid)
+{
+	for (int i = 0; i < nown_refreshes; i++)
+		if (own_refreshes[i].matview == relid)
+			return true;
+	return false;
+}
+
+/* What a change of a system catalog means to pgopt. */
+typedef enum CatalogMeaning
+{
+	CATALOG_NOTHING,
+	CATALOG_DEFINITIONS, /* what views read may have been redefined */
+	CATALOG_CONTENTS,    /* what expressions yield may have changed */
+	CATALOG_EXTENSION,   /* an extension came or went */
+	CATALOG_DATABASE     /* a database came or went */
+} CatalogMeaning;
+
+static CatalogMeaning
+catalog_meaning(Oid relid)
+{
+	switch (relid)
+	{
+		case InheritsRelationId:
+		case RewriteRelationId:
+		case ProcedureRelationId:
+		case PolicyRelationId:
+			return CATALOG_DEFINITIONS;
+		case TSConfigRelationId:
+		case TSConfigMapRelationId:
+		case TSDictionaryRelationId:
+			return CATALOG_CONTENTS;
+		case ExtensionRelationId:
+			return CATALOG_EXTENSION;
+		case DatabaseRelationId:
+			return CATALOG_DATABASE;
+		default:
+			return CATALOG_NOTHING;
+	}
+}
+
+static PgStat_TableXactStatus *
+first_change(void)
+{
+	return pgstat_get_xact_stack_level(1)->first;
+}
+
+static bool
+changed_something(const PgStat_TableXactStatus *trans)
+{
+	return trans->tuples_inserted > 0 || trans->tuples_updated > 0 || trans->tuples_deleted > 0 ||
+		   trans->truncdropped;
+}
+
+static void
+add_pin(DatabaseState *db, TableCounters *counters)
+{
+	if (npins == max_pins)
+	{
+		int size = max_pins == 0 ? 64 : max_pins * 2;
+		TableCounters **grown = MemoryContextAllocExtended(
+			TopMemoryContext, size * sizeof(TableCounters *), MCXT_ALLOC_NO_OOM);
+
+		if (grown == NULL)
+		{
+			/* without the mark, readers must not trust the counts for good */
+			counters_mark_unknown(db, counters, GetCurrentTimestamp());
+			counters_unpin(counters);
+			return;
+		}
+		if (pins != NULL)
+		{
+			memcpy(grown, pins, npins * sizeof(TableCounters *));
+			pfree(pins);
+		}
+		pins = grown;
+		max_pins = size;
+	}
+	pins[npins++] = counters;
+}
+
+/* Everything that this transaction will count, or make unknown, is marked as in flight. */
+static void
+mark_in_flight(DatabaseState *db)
+{
+	if (!pgstat_track_counts)
+		counts_were_off = true;
+	if (counts_were_off && lost_pin == NULL)
+	{
+		pg_atomic_fetch_add_u32(&db->in_flight, 1);
+		lost_pin = db;
+	}
+
+	for (PgStat_TableXactStatus *trans = first_change(); trans != NULL; trans = trans->next)
+	{
+		Oid relid = compat_tabstat_relid(trans->parent);
+		TableCounters *counters;
+
+		if (!changed_something(trans))
+			continue;
+		if (relid < FirstNormalObjectId)
+		{
+			CatalogMeaning meaning = catalog_meaning(relid);
+
+			if (meaning == CATALOG_DEFINITIONS && ddl_pin == NULL)
+			{
+				pg_atomic_fetch_add_u32(&db->ddl_in_flight, 1);
+				ddl_pin = db;
+			}
+			else if (meaning == CATALOG_CONTENTS && lost_pin == NULL)
+			{
+				pg_atomic_fetch_add_u32(&db->in_flight, 1);
+				lost_pin = db;
+			}
+			continue;
+		}
+		counters = counters_pin(relid);
+		if (counters != NULL)
+			add_pin(db, counters);
+	}
+}
+
+static void
+release_marks(void)
+{
+	for (int i = 0; i < npins; i++)
+		counters_unpin(pins[i]);
+	npins = 0;
+	if (ddl_pin != NULL)
+		pg_atomic_fetch_sub_u32(&ddl_pin->ddl_in_flight, 1);
+	ddl_pin = NULL;
+	if (lost_pin != NULL)
+		pg_atomic_fetch_sub_u32(&lost_pin->in_flight, 1);
+	lost_pin = NULL;
+}
+
+static void
+end_transaction(void)
+{
+	counts_were_off = false;
+	state_changed = false;
+	nown_refreshes = 0;
+	prepare_gid[0] = '\0';
+}
+
+/* May pgopt.track_all_tables count it?  Only permanent tables and matviews whose relcache entry is there. */
+static bool
+worth_counting(const PgStat_TableXactStatus *trans)
+{
+	Relation rel = trans->parent->relation;
+
+	return pgopt_track_all_tables && rel != NULL &&
+		   rel->rd_rel->relpersistence != RELPERSISTENCE_TEMP &&
+		   (rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_MATVIEW);
+}
+
+/* Entry of a changed table: the pinned one when the lists still run in step. */
+static TableCounters *
+entry_of(const PgStat_TableXactStatus *trans, int *next_pin)
+{
+	Oid relid = compat_tabstat_relid(trans->parent);
+	TableCounters *counters;
+
+	if (*next_pin < npins && pins[*next_pin]->key.relid == relid)
+		return pins[(*next_pin)++];
+	counters = counters_find(MyDatabaseId, relid);
+	if (counters == NULL && worth_counting(trans))
+		counters = counters_enter_unregistered(relid);
+	return counters;
+}
+
+static void
+count_catalog_change(DatabaseState *db, Oid relid)
+{
+	switch (catalog_meaning(relid))
+	{
+		case CATALOG_NOTHING:
+			break;
+		case CATALOG_DEFINITIONS:
+			if (db != NULL)
+			{
+				pg_atomic_fetch_add_u64(&db->ddl_generation, 1);
+				database_wake_worker(db);
+			}
+			break;
+		case CATALOG_CONTENTS:
+			if (db != NULL)
+				database_mark_lost(db, LOST_CATALOG);
+			break;
+		case CATALOG_EXTENSION:
+			if (db != NULL)
+			{
+				pg_atomic_fetch_add_u64(&db->config_generation, 1);
+				database_wake_worker(db);
+			}
+			launcher_request_probe(MyDatabaseId);
+			break;
+		case CATALOG_DATABASE:
+			launcher_request_probe(InvalidOid);
+			break;
+	}
+}
+
+static void
+count_table_change(DatabaseState *db, const PgStat_TableXactStatus *trans, int *next_pin)
+{
+	Oid relid = compat_tabstat_relid(trans->parent);
+	TableCounters *counters;
+	TableDelta delta;
+
+	if (relid == pg_atomic_read_u32(&db->config_relid))
+	{
+		pg_atomic_fetch_add_u64(&db->config_generation, 1);
+		database_wake_worker(db);
+		return;
+	}
+
+	counters = entry_of(trans, next_pin);
+	if (counters == NULL)
+		return;
+	delta.inserted = trans->tuples_inserted;
+	delta.updated = trans->tuples_updated;
+	delta.deleted = trans->tuples_deleted;
+	delta.truncated = trans->truncdropped;
+	if (!is_own_refresh(relid))
+		pg_atomic_fetch_add_u64(&counters->foreign, 1);
+	counters_add(db, counters, &delta, GetCurrentTransactionStopTimestamp());
+}
+
+static void
+count_changes(DatabaseState *db)
+{
+	int next_pin = 0;
+
+	for (PgStat_TableXactStatus *trans = first_change(); trans != NULL; trans = trans->next)
+	{
+		Oid relid = compat_tabstat_relid(trans->parent);
+
+		if (!changed_something(trans))
+			continue;
+		if (relid < FirstNormalObjectId)
+			count_catalog_change(db, relid);
+		else if (db != NULL)
+			count_table_change(db, trans, &next_pin);
+	}
+
+	if (db == NULL)
+		return;
+	if (counts_were_off || !pgstat_track_counts)
+		database_mark_lost(db, LOST_TRACK_COUNTS);
+	if (state_changed)
+	{
+		pg_atomic_fetch_add_u64(&db->state_generation, 1);
+		database_wake_worker(db);
+	}
+}
+
+/* The transaction was prepared: its tables stay in flight, on the account of a record. */
+static void
+record_prepared(DatabaseState *db, TransactionId xid)
+{
+	Oid relids[256];
+	int nrelids = 0;
+	bool ddl = (ddl_pin != NULL);
+	char gid[GIDSIZE];
+
+	for (PgStat_TableXactStatus *trans = first_change(); trans != NULL; trans = trans->next)
+	{
+		Oid relid = compat_tabstat_relid(trans->parent);
+
+		if (relid < FirstNormalObjectId || !changed_something(trans))
+			continue;
+		if (nrelids == lengthof(relids))
+		{
+			database_mark_lost(db, LOST_PREPARED);
+			break;
+		}
+		relids[nrelids++] = relid;
+	}
+	if (counts_were_off || lost_pin != NULL)
+		database_mark_lost(db, LOST_TRACK_COUNTS);
+	strlcpy(gid, prepare_gid, GIDSIZE);
+	prepared_record(db, xid, gid, ddl, relids, nrelids);
+}
+
+static void
+tracker_xact_callback(XactEvent event, void *arg)
+{
+	bool wrote = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	DatabaseState *db = wrote ? database_state() : NULL;
+
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			if (db != NULL)
+				mark_in_flight(db);
+			break;
+
+		case XACT_EVENT_COMMIT:
+			if (wrote)
+				count_changes(db);
+			release_marks();
+			end_transaction();
+			break;
+
+		case XACT_EVENT_PREPARE:
+			if (db != NULL)
+				record_prepared(db, GetTopTransactionIdIfAny());
+			release_marks();
+			end_transaction();
+			break;
+
+		case XACT_EVENT_ABORT:
+			release_marks();
+			end_transaction();
+			break;
+
+		default:
+			break; /* parallel workers change nothing */
+	}
+}
+
+/*
+ * A refresh that was rolled back is nobody's; one that follows it may be the
+ * user's.  Subtransactions are numbered upwards, so what the aborted one and
+ * its children did has at least its number.
+ */
+static void
+tracker_subxact_callback(SubXactEvent event, SubTransactionId mySubid, SubTransactionId parentSubid,
+						 void *arg)
+{
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	while (nown_refreshes > 0 && own_refreshes[nown_refreshes - 1].subid >= mySubid)
+		nown_refreshes--;
+}
+
+static void
+tracker_ExecutorStart(QueryDesc *queryDesc, int eflags)
+{
+	if (!pgstat_track_counts)
+		counts_were_off = true;
+
+	if (prev_ExecutorStart)
+		prev_ExecutorStart(queryDesc, eflags);
+	else
+		standard_ExecutorStart(queryDesc, eflags);
+}
+
+static void
+next_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
+					DestReceiver *dest, QueryCompletion *qc)
+{
+	if (prev_ProcessUtility)
+		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	else
+		standard_ProcessUtility(
+			pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+}
+
+static void
+tracker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
+					   ProcessUtilityContext context, ParamListInfo params,
+					   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
+{
+	Node *parsetree = pstmt->utilityStmt;
+	TransactionStmtKind kind;
+	PreparedWatch watch;
+	DatabaseState *db;
+
+	if (!pgstat_track_counts)
+		counts_were_off = true;
+
+	if (!IsA(parsetree, TransactionStmt) || database_state() == NULL)
+	{
+		next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		return;
+	}
+
+	kind = castNode(TransactionStmt, parsetree)->kind;
+	if (kind == TRANS_STMT_PREPARE)
+		strlcpy(prepare_gid, castNode(TransactionStmt, parsetree)->gid, GIDSIZE);
+	if (kind != TRANS_STMT_COMMIT_PREPARED && kind != TRANS_STMT_ROLLBACK_PREPARED)
+	{
+		next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		return;
+	}
+
+	prepared_before_finish(castNode(TransactionStmt, parsetree)->gid, &watch);
+	next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	db = database_state();
+	if (db != NULL && kind == TRANS_STMT_COMMIT_PREPARED)
+		prepared_after_commit(db, &watch);
+	else if (db != NULL)
+		prepared_after_rollback(db, &watch);
+}
+
+static void
+changes_shmem_request(void)
+{
+	databases_shmem_request();
+	counters_shmem_request();
+	prepared_shmem_request();
+}
+
+static void
+changes_shmem_startup(void)
+{
+	databases_shmem_startup();
+	counters_shmem_startup();
+	prepared_shmem_startup();
+}
+
+void
+changes_init(void)
+{
+	static const ShmemRoom room = {changes_shmem_request, changes_shmem_startup};
+
+	shmem_add_room(&room);
+	RegisterXactCallback(tracker_xact_callback, NULL);
+	RegisterSubXactCallback(tracker_subxact_callback, NULL);
+	prev_ExecutorStart = ExecutorStart_hook;
+	ExecutorStart_hook = tracker_ExecutorStart;
+	prev_ProcessUtility = ProcessUtility_hook;
+	ProcessUtility_hook = tracker_ProcessUtility;
+}

@@ -1,0 +1,146 @@
+/*
+ * plan.c
+ *		Which views are refreshed next.
+ *
+ * Priority comes first, but a view is never refreshed before the managed
+ * matviews that it reads: those that are not known to be unchanged become due
+ * with it, at its priority, so that a chain is brought up to date in one go.
+ * A view upstream that keeps failing holds nobody up.
+ *
+ * Cost: linear in views and edges, plus a scan of the due views a refresh.
+ */
+#include "pgopt.h"
+
+#include "utils/timestamp.h"
+
+#include "core.h"
+#include "matview.h"
+
+static bool
+in_backoff(const ManagedView *view, TimestampTz now)
+{
+	return view->failures > 0 && now < view->retry_at;
+}
+
+static void
+mark_due(Registry *registry, ManagedView *view, int priority, const char *reason, TimestampTz now,
+		 bool manual_too)
+{
+	if (!view->exists)
+		return;
+	if (view->due && view->effective_priority <= priority)
+		return;
+	if (!view->due)
+		view->due_reason = reason;
+	view->due = true;
+	view->skip = false;
+	view->effective_priority = Min(view->effective_priority, priority);
+
+	for (int i = 0; i < view->nupstream; i++)
+	{
+		ManagedView *upstream = registry_find(registry, view->upstream[i]);
+
+		if (upstream == NULL || upstream == view || upstream->chain_unchanged ||
+			in_backoff(upstream, now) || (upstream->strategy == STRATEGY_MANUAL && !manual_too))
+			continue;
+		mark_due(registry, upstream, priority, "a due view reads it", now, manual_too);
+	}
+}
+
+/* Takes over everything that the strategies say, for views that are not being refreshed. */
+void
+plan_make(Registry *registry, TimestampTz now)
+{
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		view->due = view->skip = view->done = false;
+		view->due_reason = NULL;
+		view->effective_priority = view->priority;
+		view->next_at = DT_NOEND;
+		view->wake_after = 0;
+	}
+
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+		StrategyInput input;
+		StrategyDecision decision;
+
+		if (!view->exists)
+			continue;
+		input.strategy = view->strategy;
+		input.now = now;
+		input.interval = view->interval;
+		input.threshold = view->threshold;
+		input.refreshed = view->populated && view->last_refresh != 0;
+		input.known = view->known;
+		input.trackable = (view->untracked == NULL);
+		input.unchanged = view->chain_unchanged;
+		input.pending = view->pending;
+		input.truncated = view->truncated;
+		input.last_refresh = view->last_refresh;
+		input.last_checked = view->last_checked;
+		input.changed_since = view->changed_since;
+		input.last_duration = view->last_duration;
+		input.mean_duration = view->mean_duration;
+		input.stale_reads = Max(view->reads - view->seen_reads, 0);
+		input.failures = view->failures;
+		input.retry_at = view->retry_at;
+		input.naptime = (int64) pgopt_worker_naptime * 1000;
+		decision = strategy_decide(&input);
+
+		view->next_at = decision.due ? now : decision.next_at;
+		view->wake_after = decision.wake_after;
+		if (decision.skip)
+		{
+			view->skip = true;
+			view->due_reason = decision.reason;
+		}
+		if (decision.due)
+			mark_due(registry, view, view->priority, decision.reason, now, false);
+	}
+}
+
+void
+plan_request(Registry *registry, ManagedView *view, const char *reason)
+{
+	view->due = false;
+	mark_due(registry, view, 0, reason, GetCurrentTimestamp(), true);
+}
+
+static bool
+waits_for_upstream(Registry *registry, const ManagedView *view)
+{
+	for (int i = 0; i < view->nupstream; i++)
+	{
+		ManagedView *upstream = registry_find(registry, view->upstream[i]);
+
+		if (upstream != NULL && upstream != view &&
+			(upstream->running || (upstream->due && !upstream->done)))
+			return true;
+	}
+	return false;
+}
+
+ManagedView *
+plan_next(Registry *registry, int worst_priority)
+{
+	ManagedView *best = NULL;
+
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		if (!view->due || view->running || view->done || view->effective_priority > worst_priority)
+			continue;
+		if (best != NULL && (best->effective_priority < view->effective_priority ||
+							 (best->effective_priority == view->effective_priority &&
+							  best->last_refresh <= view->last_refresh)))
+			continue;
+		if (!waits_for_upstream(registry, view))
+			best = view;
+	}
+	return best;
+}

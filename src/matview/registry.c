@@ -1,0 +1,325 @@
+/*
+ * registry.c
+ *		The managed views, read from pgopt's tables into one array.
+ *
+ * The server's worker keeps the array from cycle to cycle; SQL functions load
+ * it once a call.  A view that was dropped stays configured under its name,
+ * since a matview's definition can only be changed by dropping and creating
+ * it again.
+ */
+#include "pgopt.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#include "core.h"
+#include "matview.h"
+
+static const char *const strategy_names[] = {
+	[STRATEGY_IMMEDIATE] = "immediate",
+	[STRATEGY_SCHEDULED] = "scheduled",
+	[STRATEGY_THRESHOLD] = "threshold",
+	[STRATEGY_SMART] = "smart",
+	[STRATEGY_MANUAL] = "manual",
+};
+
+bool
+strategy_from_name(const char *name, Strategy *strategy)
+{
+	for (int i = 0; i < lengthof(strategy_names); i++)
+	{
+		if (pg_strcasecmp(name, strategy_names[i]) == 0)
+		{
+			*strategy = (Strategy) i;
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *
+strategy_name(Strategy strategy)
+{
+	return strategy_names[strategy];
+}
+
+/* Columns of the query below, in its order. */
+enum
+{
+	COL_OID = 1,
+	COL_SCHEMA,
+	COL_NAME,
+	COL_OWNER,
+	COL_EXISTS,
+	COL_POPULATED,
+	COL_STRATEGY,
+	COL_INTERVAL,
+	COL_THRESHOLD,
+	COL_PRIORITY,
+	COL_MANAGED_SINCE,
+	COL_SCAN_RELIDS,
+	COL_HAS_STATE,
+	COL_EPOCH,
+	COL_RELIDS,
+	COL_UPSTREAM,
+	COL_FINGERPRINT,
+	COL_UNTRACKED,
+	COL_SEEN_ROWS,
+	COL_SEEN_TRUNCATED,
+	COL_SEEN_UNKNOWN,
+	COL_SEEN_LOST,
+	COL_SEEN_FOREIGN,
+	COL_DDL_GENERATION,
+	COL_SEEN_READS,
+	COL_LAST_REFRESH,
+	COL_LAST_CHECKED,
+	COL_LAST_DURATION,
+	COL_MEAN_DURATION,
+	COL_LAST_MODE,
+	COL_LAST_ERROR,
+	COL_LAST_SQLSTATE,
+	COL_FAILURES,
+	COL_RETRY_AT
+};
+
+static const char *const load_sql =
+	"SELECT m.view::oid, coalesce(n.nspname, m.schema_name)::text,"
+	"       coalesce(c.relname, m.view_name)::text, coalesce(c.relowner, 0::oid),"
+	"       c.oid IS NOT NULL, coalesce(c.relispopulated, false), m.strategy,"
+	"       (extract(epoch FROM m.refresh_interval) * 1000000)::int8, m.threshold_changes,"
+	"       m.priority, m.managed_since,"
+	"       array(SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = c.oid) || c.oid,"
+	"       s.view IS NOT NULL, s.epoch, s.relations, s.upstream, s.fingerprint, s.untracked,"
+	"       s.seen_rows, s.seen_truncated, s.seen_unknown, s.seen_lost, s.seen_foreign,"
+	"       s.ddl_generation, s.seen_reads, s.last_refresh, s.last_checked, s.last_duration_us,"
+	"       s.mean_duration_us, s.last_mode, s.last_error, s.last_sqlstate, s.failures, s.retry_at"
+	"  FROM pgopt.matview m"
+	"  LEFT JOIN pg_class c ON c.oid = m.view AND c.relkind = 'm'"
+	"  LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
+	"  LEFT JOIN pgopt.matview_state s ON s.view = m.view"
+	" ORDER BY m.view";
+
+static int64
+get_int64(uint64 row, int column)
+{
+	bool isnull;
+	Datum value = pgopt_spi_value(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+static char *
+get_text(MemoryContext context, uint64 row, int column)
+{
+	char *text = pgopt_spi_text(row, column);
+
+	return text ? MemoryContextStrdup(context, text) : NULL;
+}
+
+static Oid *
+get_oids(MemoryContext context, uint64 row, int column, int *count)
+{
+	bool isnull;
+	Datum value = pgopt_spi_value(row, column, &isnull);
+	ArrayType *array;
+	Datum *elements;
+	bool *nulls;
+	int nelements;
+	Oid *oids;
+
+	*count = 0;
+	if (isnull)
+		return NULL;
+	array = DatumGetArrayTypeP(value);
+	deconstruct_array(
+		array, OIDOID, sizeof(Oid), true, TYPALIGN_INT, &elements, &nulls, &nelements);
+	oids = MemoryContextAlloc(context, (nelements + 1) * sizeof(Oid));
+	for (int i = 0; i < nelements; i++)
+		if (!nulls[i])
+			oids[(*count)++] = DatumGetObjectId(elements[i]);
+	return oids;
+}
+
+static void
+fill_view(MemoryContext context, ManagedView *view, uint64 row)
+{
+	bool isnull;
+	char *strategy = pgopt_spi_text(row, COL_STRATEGY);
+
+	view->oid = DatumGetObjectId(pgopt_spi_value(row, COL_OID, &isnull));
+	view->schema = get_text(context, row, COL_SCHEMA);
+	view->name = get_text(context, row, COL_NAME);
+	view->owner = DatumGetObjectId(pgopt_spi_value(row, COL_OWNER, &isnull));
+	view->exists = DatumGetBool(pgopt_spi_value(row, COL_EXISTS, &isnull));
+	view->populated = DatumGetBool(pgopt_spi_value(row, COL_POPULATED, &isnull));
+	if (!strategy_from_name(strategy, &view->strategy))
+		elog(ERROR, "unknown strategy \"%s\" in pgopt.matview", strategy);
+	view->interval = get_int64(row, COL_INTERVAL);
+	view->threshold = get_int64(row, COL_THRESHOLD);
+	view->priority = DatumGetInt32(pgopt_spi_value(row, COL_PRIORITY, &isnull));
+	view->managed_since = (TimestampTz) get_int64(row, COL_MANAGED_SINCE);
+	view->scan_relids = get_oids(context, row, COL_SCAN_RELIDS, &view->nscan_relids);
+
+	view->has_state = DatumGetBool(pgopt_spi_value(row, COL_HAS_STATE, &isnull));
+	if (!view->has_state)
+		return;
+	view->epoch = (uint64) get_int64(row, COL_EPOCH);
+	view->relids = get_oids(context, row, COL_RELIDS, &view->nrelids);
+	view->upstream = get_oids(context, row, COL_UPSTREAM, &view->nupstream);
+	view->fingerprint = (uint64) get_int64(row, COL_FINGERPRINT);
+	view->untracked = get_text(context, row, COL_UNTRACKED);
+	view->seen_rows = (uint64) get_int64(row, COL_SEEN_ROWS);
+	view->seen_truncated = (uint64) get_int64(row, COL_SEEN_TRUNCATED);
+	view->seen_unknown = (uint64) get_int64(row, COL_SEEN_UNKNOWN);
+	view->seen_lost = (uint64) get_int64(row, COL_SEEN_LOST);
+	view->seen_foreign = (uint64) get_int64(row, COL_SEEN_FOREIGN);
+	view->ddl_generation = (uint64) get_int64(row, COL_DDL_GENERATION);
+	view->seen_reads = get_int64(row, COL_SEEN_READS);
+	view->last_refresh = (TimestampTz) get_int64(row, COL_LAST_REFRESH);
+	view->last_checked = (TimestampTz) get_int64(row, COL_LAST_CHECKED);
+	view->last_duration = get_int64(row, COL_LAST_DURATION);
+	view->mean_duration = get_int64(row, COL_MEAN_DURATION);
+	view->last_mode = get_text(context, row, COL_LAST_MODE);
+	view->last_error = get_text(context, row, COL_LAST_ERROR);
+	view->last_sqlstate = get_text(context, row, COL_LAST_SQLSTATE);
+	view->failures = DatumGetInt32(pgopt_spi_value(row, COL_FAILURES, &isnull));
+	view->retry_at = (TimestampTz) get_int64(row, COL_RETRY_AT);
+}
+
+Registry *
+registry_load(MemoryContext context)
+{
+	PgoptSpi spi;
+	uint64 rows;
+	Registry *registry;
+
+	registry = MemoryContextAllocZero(context, sizeof(Registry));
+	registry->context = context;
+
+	pgopt_spi_begin(&spi);
+	rows = pgopt_spi_execute(load_sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);
+	registry->nviews = (int) rows;
+	registry->views = MemoryContextAllocZero(context, (rows + 1) * sizeof(ManagedView));
+	registry->by_oid = MemoryContextAllocZero(context, (rows + 1) * sizeof(ManagedView *));
+	for (uint64 row = 0; row < rows; row++)
+	{
+		fill_view(context, &registry->views[row], row);
+		registry->by_oid[row] = &registry->views[row];
+	}
+	pgopt_spi_end(&spi);
+	return registry;
+}
+
+ManagedView *
+registry_find(const Registry *registry, Oid oid)
+{
+	int low = 0;
+	int high = registry->nviews - 1;
+
+	while (low <= high)
+	{
+		int middle = (low + high) / 2;
+		ManagedView *view = registry->by_oid[middle];
+
+		if (view->oid == oid)
+			return view;
+		if (view->oid < oid)
+			low = middle + 1;
+		else
+			high = middle - 1;
+	}
+	return NULL;
+}
+
+void
+registry_verify(Registry *registry, DatabaseState *db)
+{
+	uint64 generation;
+
+	if (db == NULL)
+		return;
+	generation = pg_atomic_read_u64(&db->ddl_generation);
+	if (pg_atomic_read_u32(&db->ddl_in_flight) > 0)
+		return; /* the evaluation will call all of them uncertain */
+
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+		MemoryContext scratch;
+		MemoryContext old;
+		Dependencies *found;
+
+		if (!view->exists || !view->has_state || view->epoch != changes_epoch() ||
+			view->ddl_generation == generation || view->redefined)
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		scratch =
+			AllocSetContextCreate(CurrentMemoryContext, "pgopt definition", ALLOCSET_DEFAULT_SIZES);
+		old = MemoryContextSwitchTo(scratch);
+		found = dependencies_resolve(view->oid, true);
+		if (found != NULL && found->fingerprint == view->fingerprint)
+			view->ddl_generation = generation;
+		else if (found != NULL)
+			view->redefined = true;
+		MemoryContextSwitchTo(old);
+		MemoryContextDelete(scratch);
+	}
+}
+
+Registry *
+registry_load_evaluated(DatabaseState *db)
+{
+	Registry *registry = registry_load(CurrentMemoryContext);
+
+	registry_verify(registry, db);
+	status_evaluate(registry, db, GetCurrentTimestamp());
+	return registry;
+}
+
+void
+registry_rebind(void)
+{
+	PgoptSpi spi;
+
+	pgopt_spi_begin(&spi);
+	/* dropped and created again: same name, other OID */
+	(void) pgopt_spi_execute(
+		"UPDATE pgopt.matview m SET view = c.oid::regclass"
+		"  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+		" WHERE n.nspname = m.schema_name AND c.relname = m.view_name AND c.relkind = 'm'"
+		"   AND NOT EXISTS (SELECT FROM pg_class o WHERE o.oid = m.view AND o.relkind = 'm')"
+		"   AND NOT EXISTS (SELECT FROM pgopt.matview o WHERE o.view = c.oid)",
+		0,
+		NULL,
+		NULL,
+		NULL,
+		false,
+		SPI_OK_UPDATE);
+	/* renamed, or moved to another schema */
+	(void) pgopt_spi_execute(
+		"UPDATE pgopt.matview m SET schema_name = n.nspname, view_name = c.relname"
+		"  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+		" WHERE c.oid = m.view AND c.relkind = 'm'"
+		"   AND (m.schema_name, m.view_name) IS DISTINCT FROM (n.nspname, c.relname)",
+		0,
+		NULL,
+		NULL,
+		NULL,
+		false,
+		SPI_OK_UPDATE);
+	(void) pgopt_spi_execute(
+		"DELETE FROM pgopt.matview_state s"
+		" WHERE NOT EXISTS (SELECT FROM pgopt.matview m WHERE m.view = s.view)",
+		0,
+		NULL,
+		NULL,
+		NULL,
+		false,
+		SPI_OK_DELETE);
+	pgopt_spi_end(&spi);
+}

@@ -1,0 +1,322 @@
+/*
+ * dispatch.c
+ *		Refresh workers: processes that refresh one view after the other.
+ *
+ * A refresh worker that is done waits a little for the next view of its
+ * database, so that a view that changes all the time costs no fork each time.
+ * Its slot is freed when the process ends, in whatever way.
+ */
+#include "pgopt.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/regproc.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "core.h"
+#include "worker.h"
+
+#define LINGER_MS 5000
+
+/* A process that was asked for and has not appeared after this will not. */
+#define START_PATIENCE_MS 30000
+
+static int my_slot = -1;
+
+/* --- handing out ---------------------------------------------------------------- */
+
+static void
+assign(RefreshSlot *slot, SlotState state, Oid view, const char *reason)
+{
+	slot->state = state;
+	slot->dboid = MyDatabaseId;
+	slot->view = view;
+	slot->job++;
+	slot->quit = false;
+	slot->since = GetCurrentTimestamp();
+	strlcpy(slot->reason, reason ? reason : "", sizeof(slot->reason));
+}
+
+static bool
+start_process(int number)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = Int32GetDatum(number);
+	strlcpy(worker.bgw_library_name, "pgopt", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "pgopt_refresh_worker_main", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "pgopt refresh worker %d", number);
+	strlcpy(worker.bgw_type, "pgopt refresh", BGW_MAXLEN);
+	return RegisterDynamicBackgroundWorker(&worker, NULL);
+}
+
+DispatchResult
+dispatch_refresh(Oid view, int priority, const char *reason)
+{
+	RefreshSlot *slots = slots_array();
+	RefreshSlot *own_idle = NULL;
+	RefreshSlot *other_idle = NULL;
+	RefreshSlot *unused = NULL;
+	TimestampTz now = GetCurrentTimestamp();
+	DispatchResult result = DISPATCH_STARTED;
+	int busy = 0;
+	int processes = 0;
+
+	slots_lock(true);
+	for (int i = 0; i < PGOPT_MAX_REFRESH_SLOTS; i++)
+	{
+		RefreshSlot *slot = &slots[i];
+
+		if (slot->state == SLOT_STARTING && slot->pid == 0 &&
+			TimestampDifferenceExceeds(slot->since, now, START_PATIENCE_MS))
+			slot->state = SLOT_FREE;
+		switch (slot->state)
+		{
+			case SLOT_FREE:
+				if (unused == NULL)
+					unused = slot;
+				break;
+			case SLOT_STARTING:
+			case SLOT_RUNNING:
+				busy++;
+				processes++;
+				break;
+			case SLOT_IDLE:
+				processes++;
+				if (slot->dboid == MyDatabaseId && !slot->quit)
+					own_idle = slot;
+				else if (!slot->quit)
+					other_idle = slot;
+				break;
+		}
+	}
+
+	if (busy >= pgopt_max_refresh_workers ||
+		(busy == pgopt_max_refresh_workers - 1 && busy > 0 && priority > CRITICAL_PRIORITY))
+		result = DISPATCH_BUSY;
+	else if (own_idle != NULL)
+	{
+		assign(own_idle, SLOT_STARTING, view, reason);
+		SetLatch(&GetPGProcByNumber(own_idle->procno)->procLatch);
+	}
+	else if (processes >= pgopt_max_refresh_workers && other_idle != NULL)
+	{
+		/* its process is needed for this database; its end sets our latch */
+		other_idle->quit = true;
+		SetLatch(&GetPGProcByNumber(other_idle->procno)->procLatch);
+		result = DISPATCH_BUSY;
+	}
+	else if (unused == NULL || processes >= pgopt_max_refresh_workers)
+		result = DISPATCH_BUSY;
+	else
+	{
+		assign(unused, SLOT_STARTING, view, reason);
+		unused->pid = 0;
+	}
+	slots_unlock();
+
+	if (result == DISPATCH_STARTED && own_idle == NULL && !start_process(unused - slots))
+	{
+		slots_lock(true);
+		unused->state = SLOT_FREE;
+		slots_unlock();
+		result = busy > 0 ? DISPATCH_BUSY : DISPATCH_NO_PROCESS;
+	}
+	return result;
+}
+
+/* --- the process ----------------------------------------------------------------- */
+
+static void
+free_slot(int code, Datum arg)
+{
+	RefreshSlot *slot = &slots_array()[my_slot];
+
+	slots_lock(true);
+	if (slot->pid == MyProcPid)
+	{
+		slot->state = SLOT_FREE;
+		slot->pid = 0;
+	}
+	slots_unlock();
+	databases_wake_waiting();
+}
+
+/* Takes the job that lies in the slot. Returns false when there is none. */
+static bool
+take_job(RefreshSlot *slot, Oid *view, char *reason, bool *quit)
+{
+	bool found;
+
+	slots_lock(true);
+	*quit = slot->quit;
+	found = (slot->state == SLOT_STARTING && !slot->quit);
+	if (found)
+	{
+		slot->state = SLOT_RUNNING;
+		slot->since = GetCurrentTimestamp();
+		*view = slot->view;
+		strlcpy(reason, slot->reason, sizeof(slot->reason));
+	}
+	slots_unlock();
+	return found;
+}
+
+/* Records a failure; an error in that is logged and forgotten. */
+static void
+note_failure(Oid view, const char *reason, int64 duration, ErrorData *failure)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		if (OidIsValid(pgopt_extension_oid()))
+			matview_note_failure(view, "worker", reason, duration, failure);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+}
+
+void
+worker_run_job(Oid view, const char *reason)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ErrorData *volatile failure = NULL;
+	RefreshResult result;
+	instr_time start;
+	instr_time duration;
+
+	INSTR_TIME_SET_CURRENT(start);
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
+		pgstat_report_activity(
+			STATE_RUNNING,
+			psprintf("refreshing materialized view %s",
+					 DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(view)))));
+		matview_refresh(view, "worker", reason, &result);
+		PopActiveSnapshot();
+		CommitTransactionCommand();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		failure = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+	}
+	PG_END_TRY();
+
+	if (failure != NULL)
+	{
+		INSTR_TIME_SET_CURRENT(duration);
+		INSTR_TIME_SUBTRACT(duration, start);
+		ereport(
+			LOG,
+			(errcode(failure->sqlerrcode),
+			 errmsg("pgopt could not refresh materialized view %u: %s", view, failure->message)));
+		note_failure(view, reason, INSTR_TIME_GET_MICROSEC(duration), failure);
+		FreeErrorData(failure);
+	}
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+void
+pgopt_refresh_worker_main(Datum arg)
+{
+	RefreshSlot *slot;
+	MemoryContext job_context;
+
+	my_slot = DatumGetInt32(arg);
+	slot = &slots_array()[my_slot];
+
+	slots_lock(true);
+	if (slot->state != SLOT_STARTING || slot->pid != 0)
+	{
+		slots_unlock();
+		proc_exit(0); /* given up for lost before it appeared */
+	}
+	slot->pid = MyProcPid;
+	slot->procno = compat_my_procno();
+	slots_unlock();
+	before_shmem_exit(free_slot, (Datum) 0);
+
+	worker_setup_signals();
+	BackgroundWorkerInitializeConnectionByOid(slot->dboid, InvalidOid, 0);
+	job_context = AllocSetContextCreate(TopMemoryContext, "pgopt refresh", ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		Oid view;
+		char reason[lengthof(slot->reason)];
+		bool quit;
+		int events;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		if (take_job(slot, &view, reason, &quit))
+		{
+			MemoryContextSwitchTo(job_context);
+			worker_run_job(view, reason);
+			MemoryContextSwitchTo(TopMemoryContext);
+			MemoryContextReset(job_context);
+
+			slots_lock(true);
+			slot->state = SLOT_IDLE;
+			slot->since = GetCurrentTimestamp();
+			slots_unlock();
+			databases_wake_waiting();
+			continue;
+		}
+		if (quit)
+			break;
+
+		events = WaitLatch(
+			MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, LINGER_MS, PG_WAIT_EXTENSION);
+		if (events & WL_TIMEOUT)
+		{
+			bool idle;
+
+			slots_lock(true);
+			idle = (slot->state == SLOT_IDLE);
+			if (idle)
+				slot->quit = true;
+			slots_unlock();
+			if (idle)
+				break;
+		}
+	}
+	proc_exit(0);
+}

@@ -1,0 +1,507 @@
+/*
+ * scheduler.c
+ *		The worker of a database: decides what is due and hands it out.
+ *
+ * Between cycles it waits on its latch, without transaction, snapshot or
+ * lock.  What wakes it: a commit that reaches the number of changes for which
+ * a table is armed, a change of the configuration or of definitions, the end
+ * of a refresh, and the time at which the next view is due.
+ *
+ * Each cycle evaluates every managed view from shared memory.  Tables are
+ * armed before the wait, and looked at once more after that, so that a commit
+ * in between is not slept through.
+ */
+#include "pgopt.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "core.h"
+#include "worker.h"
+
+/* pgopt.refresh_log is trimmed this often. */
+#define TRIM_PAUSE_MS (3600 * 1000)
+
+/* A table that managed views read, and for how many rows it is armed. */
+typedef struct ArmedTable
+{
+	Oid relid;               /* hash key */
+	TableCounters *counters; /* NULL = no room for it */
+	uint64 rows;             /* at the start of the cycle */
+	uint64 wake_at;
+	bool all_fresh; /* every view that reads it has seen all its changes */
+} ArmedTable;
+
+static DatabaseState *db = NULL;
+static Registry *registry = NULL;
+static MemoryContext registry_context = NULL;
+static HTAB *tables = NULL; /* of ArmedTable; lives and dies with the registry */
+static uint64 seen_config = 0;
+static uint64 seen_state = 0;
+static uint64 seen_ddl = 0;
+
+static void
+begin(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+static void
+scheduler_exit(int code, Datum arg)
+{
+	if (db == NULL)
+		return;
+	pg_atomic_write_u32(&db->worker_procno, 0);
+	pg_atomic_write_u32(&db->worker_pid, 0);
+	launcher_wake();
+}
+
+static uint64
+rows_of(const TableCounters *counters)
+{
+	return pg_atomic_read_u64((pg_atomic_uint64 *) &counters->inserted) +
+		   pg_atomic_read_u64((pg_atomic_uint64 *) &counters->updated) +
+		   pg_atomic_read_u64((pg_atomic_uint64 *) &counters->deleted);
+}
+
+static int
+oid_compare(const void *a, const void *b)
+{
+	Oid x = *(const Oid *) a;
+	Oid y = *(const Oid *) b;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+static void
+add_table(Oid relid)
+{
+	bool found;
+	ArmedTable *table = hash_search(tables, &relid, HASH_ENTER, &found);
+
+	if (!found)
+		table->counters = counters_register(relid);
+}
+
+/* Registers what all views read, and lets go of what none reads any more. */
+static void
+register_tables(void)
+{
+	HASHCTL info = {0};
+	HASH_SEQ_STATUS scan;
+	ArmedTable *table;
+	Oid *relids;
+	int nrelids = 0;
+
+	info.keysize = sizeof(Oid);
+	info.entrysize = sizeof(ArmedTable);
+	info.hcxt = registry_context;
+	tables = hash_create("pgopt armed tables", 256, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		if (!view->exists)
+			continue;
+		add_table(view->oid);
+		for (int j = 0; j < view->nrelids; j++)
+			add_table(view->relids[j]);
+	}
+
+	relids = MemoryContextAlloc(registry_context, (hash_get_num_entries(tables) + 1) * sizeof(Oid));
+	hash_seq_init(&scan, tables);
+	while ((table = hash_seq_search(&scan)) != NULL)
+		relids[nrelids++] = table->relid;
+	qsort(relids, nrelids, sizeof(Oid), oid_compare);
+	counters_retain(relids, nrelids);
+}
+
+/* What a view reads was redefined: its sums mean nothing from now on. */
+static void
+persist_redefinitions(void)
+{
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+		Oid types[] = {OIDOID};
+		Datum values[1];
+		PgoptSpi spi;
+
+		if (!view->redefined)
+			continue;
+		values[0] = ObjectIdGetDatum(view->oid);
+		pgopt_spi_begin(&spi);
+		(void) pgopt_spi_execute("UPDATE pgopt.matview_state SET epoch = 0 WHERE view = $1",
+								 1,
+								 types,
+								 values,
+								 NULL,
+								 false,
+								 SPI_OK_UPDATE);
+		pgopt_spi_end(&spi);
+		view->epoch = 0;
+	}
+}
+
+/* Could every definition be looked at?  One that DDL has locked is tried again. */
+static bool
+all_verified(uint64 generation)
+{
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		if (view->exists && view->has_state && view->epoch == changes_epoch() &&
+			view->ddl_generation != generation)
+			return false;
+	}
+	return true;
+}
+
+/* Reads everything anew.  Ends the process when the extension is gone. */
+static void
+load_registry(void)
+{
+	MemoryContext old;
+	bool definitions;
+
+	seen_config = pg_atomic_read_u64(&db->config_generation);
+	seen_state = pg_atomic_read_u64(&db->state_generation);
+	definitions = seen_ddl != pg_atomic_read_u64(&db->ddl_generation);
+
+	begin();
+	if (!OidIsValid(pgopt_extension_oid()))
+	{
+		commit();
+		pg_atomic_write_u32(&db->wanted, 0);
+		counters_forget_database(MyDatabaseId);
+		proc_exit(0);
+	}
+	pg_atomic_write_u32(&db->config_relid, pgopt_table_oid("matview"));
+	registry_rebind();
+	CommandCounterIncrement();
+	UpdateActiveSnapshotCommandId();
+
+	MemoryContextReset(registry_context);
+	old = MemoryContextSwitchTo(registry_context);
+	registry = registry_load(registry_context);
+	MemoryContextSwitchTo(old);
+
+	if (definitions ||
+		pg_atomic_read_u64(&db->verified_generation) != pg_atomic_read_u64(&db->ddl_generation))
+	{
+		uint64 generation = pg_atomic_read_u64(&db->ddl_generation);
+
+		registry_verify(registry, db);
+		persist_redefinitions();
+		if (all_verified(generation))
+		{
+			seen_ddl = generation;
+			pg_atomic_write_u64(&db->verified_generation, generation);
+		}
+	}
+	register_tables();
+	commit();
+}
+
+/* Takes over which of our views are being refreshed now. */
+static void
+mark_running(void)
+{
+	RefreshSlot *slots = slots_array();
+
+	for (int i = 0; i < registry->nviews; i++)
+		registry->views[i].running = false;
+	slots_lock(false);
+	for (int i = 0; i < PGOPT_MAX_REFRESH_SLOTS; i++)
+	{
+		ManagedView *view;
+
+		if (slots[i].dboid != MyDatabaseId ||
+			(slots[i].state != SLOT_STARTING && slots[i].state != SLOT_RUNNING))
+			continue;
+		view = registry_find(registry, slots[i].view);
+		if (view != NULL)
+			view->running = true;
+	}
+	slots_unlock();
+}
+
+static void
+note_skipped(TimestampTz now)
+{
+	bool begun = false;
+
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		if (!view->skip || view->running)
+			continue;
+		if (!begun)
+			begin();
+		begun = true;
+		matview_note_unchanged(view->oid, "worker", view->due_reason);
+		view->last_checked = now;
+	}
+	if (begun)
+		commit();
+}
+
+/* Hands out what is due.  Returns false when something has to wait for a process. */
+static bool
+hand_out(void)
+{
+	int worst = MAX_PRIORITY;
+	ManagedView *view;
+
+	while ((view = plan_next(registry, worst)) != NULL)
+	{
+		switch (dispatch_refresh(view->oid, view->effective_priority, view->due_reason))
+		{
+			case DISPATCH_STARTED:
+				view->running = true;
+				break;
+			case DISPATCH_BUSY:
+				pg_atomic_write_u32(&db->waits_for_slot, 1);
+				if (worst == CRITICAL_PRIORITY)
+					return false;
+				worst = CRITICAL_PRIORITY;
+				break;
+			case DISPATCH_NO_PROCESS:
+				/* better late than never: in this process, and nothing else meanwhile */
+				ereport(
+					LOG,
+					(errmsg("pgopt refreshes in its only worker, since no other can be started"),
+					 errhint("Increase max_worker_processes.")));
+				worker_run_job(view->oid, view->due_reason);
+				view->done = true;
+				break;
+		}
+	}
+	return true;
+}
+
+/*
+ * Sets for each table the number of rows at which a commit wakes us: the rows
+ * that a view still lacks, spread over the tables that it reads, since one of
+ * them must reach its share before all together reach the sum.
+ */
+static void
+arm_tables(void)
+{
+	HASH_SEQ_STATUS scan;
+	ArmedTable *table;
+
+	hash_seq_init(&scan, tables);
+	while ((table = hash_seq_search(&scan)) != NULL)
+	{
+		table->wake_at = PG_UINT64_MAX;
+		table->rows = table->counters ? rows_of(table->counters) : 0;
+		table->all_fresh = true;
+	}
+
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+		int64 share = 0;
+
+		if (!view->exists)
+			continue;
+		if (view->wake_after > 0 && !view->running && view->nrelids > 0)
+			share = (view->wake_after + view->nrelids - 1) / view->nrelids;
+		for (int j = 0; j < view->nrelids; j++)
+		{
+			table = hash_search(tables, &view->relids[j], HASH_FIND, NULL);
+			if (share > 0)
+				table->wake_at = Min(table->wake_at, table->rows + share);
+			if (!view->unchanged)
+				table->all_fresh = false;
+		}
+	}
+
+	hash_seq_init(&scan, tables);
+	while ((table = hash_seq_search(&scan)) != NULL)
+	{
+		if (table->counters == NULL)
+			continue;
+		pg_atomic_write_u64(&table->counters->wake_at, table->wake_at);
+		if (table->all_fresh && pg_atomic_read_u64(&table->counters->first_change) != 0)
+			pg_atomic_write_u64(&table->counters->first_change, 0);
+		pg_memory_barrier();
+
+		/* A commit may have come before it was armed, or before its stamp was wiped out. */
+		if (rows_of(table->counters) != table->rows)
+		{
+			uint64 none = 0;
+
+			(void) pg_atomic_compare_exchange_u64(
+				&table->counters->first_change,
+				&none,
+				pg_atomic_read_u64(&table->counters->last_change));
+			if (table->wake_at != PG_UINT64_MAX)
+				SetLatch(MyLatch);
+		}
+	}
+}
+
+/* Milliseconds until the next view is due by the clock. */
+static long
+time_to_wait(TimestampTz now)
+{
+	TimestampTz next_at = TimestampTzPlusMilliseconds(now, 24 * 3600 * 1000);
+
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		if (view->exists && !view->running && !view->due && view->next_at < next_at)
+			next_at = view->next_at;
+	}
+	return TimestampDifferenceMilliseconds(now, next_at) + 1;
+}
+
+/* Are there things to look after that announce themselves to nobody? */
+static bool
+needs_naps(void)
+{
+	if (prepared_count(MyDatabaseId) > 0 ||
+		pg_atomic_read_u64(&db->verified_generation) != pg_atomic_read_u64(&db->ddl_generation))
+		return true;
+	for (int i = 0; i < registry->nviews; i++)
+		if (registry->views[i].strategy == STRATEGY_SMART && !registry->views[i].unchanged)
+			return true;
+	return false;
+}
+
+static long
+cycle(void)
+{
+	TimestampTz now;
+	long timeout;
+
+	if (registry == NULL || seen_config != pg_atomic_read_u64(&db->config_generation) ||
+		seen_state != pg_atomic_read_u64(&db->state_generation) ||
+		seen_ddl != pg_atomic_read_u64(&db->ddl_generation))
+		load_registry();
+	prepared_reconcile(db);
+
+	now = GetCurrentTimestamp();
+	pg_atomic_write_u64(&db->worker_beat, (uint64) now);
+	status_evaluate(registry, db, now);
+
+	/* Reads of a view that is known to be fresh are none of stale rows. */
+	for (int i = 0; i < registry->nviews; i++)
+		if (registry->views[i].unchanged)
+			registry->views[i].seen_reads = registry->views[i].reads;
+
+	plan_make(registry, now);
+	mark_running();
+	note_skipped(now);
+	timeout = TRIM_PAUSE_MS;
+	if (pgopt_auto_refresh)
+	{
+		(void) hand_out();
+		timeout = Min(timeout, time_to_wait(now));
+	}
+	if (needs_naps())
+		timeout = Min(timeout, pgopt_worker_naptime);
+	arm_tables();
+	return timeout;
+}
+
+static void
+trim_log(TimestampTz *last)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (*last != 0 && !TimestampDifferenceExceeds(*last, now, TRIM_PAUSE_MS))
+		return;
+	*last = now;
+	begin();
+	(void) matview_trim_log();
+	commit();
+	pgstat_report_stat(true);
+}
+
+/* Finds out whether this database is ours to look after, and takes it. */
+static void
+attach(void)
+{
+	begin();
+	if (!OidIsValid(pgopt_extension_oid()))
+		proc_exit(0);
+	db = database_attach();
+	commit();
+	if (db == NULL)
+	{
+		ereport(LOG,
+				(errmsg("pgopt looks after at most %d databases; this one is left out",
+						PGOPT_MAX_DATABASES)));
+		proc_exit(0);
+	}
+	pg_atomic_write_u32(&db->wanted, 1);
+	if (pg_atomic_read_u32(&db->hold) != 0)
+		proc_exit(0);
+	before_shmem_exit(scheduler_exit, (Datum) 0);
+	pg_atomic_write_u32(&db->worker_pid, (uint32) MyProcPid);
+	pg_atomic_write_u32(&db->worker_procno, (uint32) compat_my_procno() + 1);
+}
+
+void
+pgopt_worker_main(Datum arg)
+{
+	MemoryContext cycle_context;
+	TimestampTz last_trim = 0;
+
+	worker_setup_signals();
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	attach();
+
+	registry_context =
+		AllocSetContextCreate(TopMemoryContext, "pgopt registry", ALLOCSET_DEFAULT_SIZES);
+	cycle_context = AllocSetContextCreate(TopMemoryContext, "pgopt cycle", ALLOCSET_DEFAULT_SIZES);
+
+	for (;;)
+	{
+		long timeout;
+
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+
+		MemoryContextSwitchTo(cycle_context);
+		timeout = cycle();
+		trim_log(&last_trim);
+		MemoryContextSwitchTo(TopMemoryContext);
+		MemoryContextReset(cycle_context);
+		pgstat_report_activity(STATE_IDLE, NULL);
+
+		(void) WaitLatch(
+			MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout, PG_WAIT_EXTENSION);
+	}
+}
