@@ -27,6 +27,7 @@
 #include "pgopt.h"
 
 #include "port/atomics.h"
+#include "storage/spin.h"
 
 typedef struct TableKey
 {
@@ -38,6 +39,8 @@ typedef struct TableCounters
 {
 	TableKey key;               /* hash key: must be first */
 	bool registered;            /* a managed view reads it; under the partition lock */
+	TransactionId claimed_by;   /* registered by this transaction, which has yet to commit why;
+							   * under the partition lock */
 	pg_atomic_uint32 in_flight; /* transactions that may be visible but are not counted yet, and
 								 * prepared ones */
 	pg_atomic_uint64 inserted;  /* rows, since the server started */
@@ -63,6 +66,9 @@ typedef enum LostReason
 	LOST_REASONS       /* number of reasons */
 } LostReason;
 
+/* Views whose state changed, that a worker can catch up with one by one. */
+#define STATE_RING 64
+
 typedef struct DatabaseState
 {
 	pg_atomic_uint32 dboid;     /* InvalidOid = free */
@@ -74,7 +80,9 @@ typedef struct DatabaseState
 	pg_atomic_uint64 verified_generation; /* the worker has checked all views' definitions at it */
 	pg_atomic_uint32 config_relid;        /* pgopt.matview of this database */
 	pg_atomic_uint64 config_generation;   /* moves when pgopt.matview or the extension changed */
-	pg_atomic_uint64 state_generation;    /* moves when a refresh committed */
+	slock_t state_mutex;                  /* protects the two below */
+	uint64 state_generation;              /* views whose state changed, so far */
+	Oid state_ring[STATE_RING];           /* the last of them: number n is in slot n % STATE_RING */
 	pg_atomic_uint32 worker_procno;       /* number + 1 of the worker's PGPROC; 0 = none */
 	pg_atomic_uint32 worker_pid;
 	pg_atomic_uint32 wanted;         /* the worker found the extension: it is to be started again */
@@ -123,6 +131,16 @@ extern void database_mark_lost(DatabaseState *db, LostReason reason);
 /* Sets the latch of the database's worker; harmless when there is none. */
 extern void database_wake_worker(DatabaseState *db);
 
+/* Adds to, and reads, the list of views whose state changed. */
+extern void database_push_state_change(DatabaseState *db, Oid matview);
+extern uint64 database_state_generation(DatabaseState *db);
+
+/*
+ * Views whose state changed after generation *seen, which is moved on.
+ * Returns their number, or -1 if there were more than are kept.
+ */
+extern int database_take_state_changes(DatabaseState *db, uint64 *seen, Oid *views);
+
 /* Wakes this database's worker, and those that wait for a refresh worker to become free. */
 extern void databases_wake_waiting(void);
 
@@ -143,8 +161,17 @@ extern TableCounters *counters_find(Oid dboid, Oid relid);
 /* Makes sure that a table of this database is counted; NULL when shared memory is full. */
 extern TableCounters *counters_register(Oid relid);
 
-/* Lets go of registered tables of this database that are not in the (sorted) list. */
-extern void counters_retain(const Oid *relids, int nrelids);
+/*
+ * The same for a transaction that is about to commit what makes a view need
+ * the table.  Assigns a transaction id.
+ */
+extern TableCounters *counters_claim(Oid relid);
+
+/*
+ * Lets go of tables of this database that are not in the (sorted) list and
+ * were not claimed by a transaction that a snapshot with this xmin may not see.
+ */
+extern void counters_retain(const Oid *relids, int nrelids, TransactionId xmin);
 
 /* Removes entries of this database, or of one that is gone. */
 extern void counters_forget_database(Oid dboid);
@@ -170,8 +197,8 @@ extern uint64 counters_refused(void);
  */
 extern void tracker_own_refresh(Oid matview);
 
-/* Tells the worker at commit that the state of views changed. */
-extern void tracker_note_state_change(void);
+/* Tells the worker, at commit, that this view's row in pgopt.matview_state changed. */
+extern void tracker_note_state_change(Oid matview);
 
 /* --- prepared transactions (prepared.c) --------------------------------------- */
 

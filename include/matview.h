@@ -166,6 +166,9 @@ typedef struct Registry
 } Registry;
 
 extern Registry *registry_load(MemoryContext context);
+
+/* Reads some of its views anew.  What they held before stays allocated in its context. */
+extern void registry_reload(Registry *registry, const Oid *views, int nviews);
 extern ManagedView *registry_find(const Registry *registry, Oid oid);
 
 /* Checks the definitions of views that DDL may have changed since their refresh. */
@@ -209,6 +212,7 @@ typedef struct RefreshSlot
 	pid_t pid;  /* 0 until the process runs */
 	int procno;
 	TimestampTz since; /* of the state */
+	char source[8];    /* who wants it: worker, user or due */
 	char reason[96];   /* why the view is refreshed */
 } RefreshSlot;
 
@@ -288,6 +292,15 @@ typedef struct RefreshResult
  */
 extern void
 matview_refresh(Oid matview, const char *source, const char *reason, RefreshResult *result);
+
+/*
+ * Takes the lock that one refresh of a view at a time holds.  Returns false
+ * when another one does.
+ */
+extern bool matview_try_lock(Oid matview);
+
+/* Keeps that another refresh was under way: the view is looked at again a little later. */
+extern void matview_note_busy(Oid matview);
 
 /* Keeps a failure, in a transaction of the caller's that follows the failed one. */
 extern void matview_note_failure(Oid matview, const char *source, const char *reason,

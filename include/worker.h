@@ -34,17 +34,19 @@ extern PGDLLEXPORT void pgopt_worker_main(Datum arg);
 extern PGDLLEXPORT void pgopt_refresh_worker_main(Datum arg);
 
 /* Refreshes one view in transactions of its own; a failure is kept, not raised. */
-extern void worker_run_job(Oid view, const char *reason);
+extern void worker_run_job(Oid view, const char *source, const char *reason);
 
 /* Hands a view of this database to a refresh worker. */
 typedef enum DispatchResult
 {
 	DISPATCH_STARTED,
+	DISPATCH_RUNNING,   /* this view is being refreshed already */
 	DISPATCH_BUSY,      /* all refresh workers are taken; one that ends sets the latch */
 	DISPATCH_NO_PROCESS /* max_worker_processes leaves no room */
 } DispatchResult;
 
-extern DispatchResult dispatch_refresh(Oid view, int priority, const char *reason);
+extern DispatchResult
+dispatch_refresh(Oid view, int priority, const char *source, const char *reason);
 
 /* Signals and memory that all three kinds of process start with. */
 extern void worker_setup_signals(void);

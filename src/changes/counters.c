@@ -12,6 +12,8 @@
  */
 #include "pgopt.h"
 
+#include "access/transam.h"
+#include "access/xact.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -110,6 +112,7 @@ static void
 init_entry(TableCounters *entry)
 {
 	entry->registered = false;
+	entry->claimed_by = InvalidTransactionId;
 	pg_atomic_init_u32(&entry->in_flight, 0);
 	pg_atomic_init_u64(&entry->inserted, 0);
 	pg_atomic_init_u64(&entry->updated, 0);
@@ -123,7 +126,7 @@ init_entry(TableCounters *entry)
 }
 
 static TableCounters *
-enter(Oid relid, bool registered)
+enter(Oid relid, bool registered, TransactionId claimed_by)
 {
 	TableKey key = {MyDatabaseId, relid};
 	uint32 hash = get_hash_value(counters_hash, &key);
@@ -138,6 +141,8 @@ enter(Oid relid, bool registered)
 			init_entry(entry);
 		if (registered)
 			entry->registered = true;
+		if (TransactionIdIsValid(claimed_by))
+			entry->claimed_by = claimed_by;
 	}
 	LWLockRelease(partition_lock(hash));
 	return entry;
@@ -172,16 +177,16 @@ evict_one(void)
 	return evicted;
 }
 
-TableCounters *
-counters_register(Oid relid)
+static TableCounters *
+register_table(Oid relid, TransactionId claimed_by)
 {
 	TableCounters *entry;
 
 	if (shared == NULL)
 		return NULL;
-	entry = enter(relid, true);
+	entry = enter(relid, true, claimed_by);
 	if (entry == NULL && evict_one())
-		entry = enter(relid, true);
+		entry = enter(relid, true, claimed_by);
 	if (entry == NULL)
 		pg_atomic_fetch_add_u64(&shared->refused, 1);
 	else
@@ -189,11 +194,23 @@ counters_register(Oid relid)
 	return entry;
 }
 
+TableCounters *
+counters_register(Oid relid)
+{
+	return register_table(relid, InvalidTransactionId);
+}
+
+TableCounters *
+counters_claim(Oid relid)
+{
+	return register_table(relid, GetTopTransactionId());
+}
+
 /* For pgopt.track_all_tables: a full table is no harm here, no view reads this one. */
 TableCounters *
 counters_enter_unregistered(Oid relid)
 {
-	return enter(relid, false);
+	return enter(relid, false, InvalidTransactionId);
 }
 
 static int
@@ -205,9 +222,13 @@ oid_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/* Walks the entries of one database, with all partitions locked. */
+/*
+ * Walks the entries of one database, with all partitions locked.  Entries
+ * claimed by a transaction that did not end before xmin stay: what it will
+ * commit may need them.
+ */
 static void
-release_entries(Oid dboid, const Oid *keep, int nkeep, bool remove)
+release_entries(Oid dboid, const Oid *keep, int nkeep, TransactionId xmin, bool remove)
 {
 	HASH_SEQ_STATUS scan;
 	TableCounters *entry;
@@ -217,9 +238,19 @@ release_entries(Oid dboid, const Oid *keep, int nkeep, bool remove)
 	hash_seq_init(&scan, counters_hash);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
+		bool kept;
+
 		if (entry->key.dboid != dboid)
 			continue;
-		if (nkeep > 0 && bsearch(&entry->key.relid, keep, nkeep, sizeof(Oid), oid_compare) != NULL)
+		kept =
+			nkeep > 0 && bsearch(&entry->key.relid, keep, nkeep, sizeof(Oid), oid_compare) != NULL;
+		if (TransactionIdIsValid(entry->claimed_by) && TransactionIdIsValid(xmin))
+		{
+			if (!TransactionIdPrecedes(entry->claimed_by, xmin))
+				continue;
+			entry->claimed_by = InvalidTransactionId;
+		}
+		if (kept)
 			continue;
 		entry->registered = false;
 		pg_atomic_write_u64(&entry->wake_at, PG_UINT64_MAX);
@@ -231,17 +262,17 @@ release_entries(Oid dboid, const Oid *keep, int nkeep, bool remove)
 }
 
 void
-counters_retain(const Oid *relids, int nrelids)
+counters_retain(const Oid *relids, int nrelids, TransactionId xmin)
 {
 	if (shared != NULL)
-		release_entries(MyDatabaseId, relids, nrelids, !pgopt_track_all_tables);
+		release_entries(MyDatabaseId, relids, nrelids, xmin, !pgopt_track_all_tables);
 }
 
 void
 counters_forget_database(Oid dboid)
 {
 	if (shared != NULL)
-		release_entries(dboid, NULL, 0, true);
+		release_entries(dboid, NULL, 0, InvalidTransactionId, true);
 }
 
 void

@@ -119,7 +119,8 @@ init_slot(DatabaseState *db, Oid dboid)
 	pg_atomic_init_u64(&db->verified_generation, 0);
 	pg_atomic_init_u32(&db->config_relid, InvalidOid);
 	pg_atomic_init_u64(&db->config_generation, 1);
-	pg_atomic_init_u64(&db->state_generation, 1);
+	SpinLockInit(&db->state_mutex);
+	db->state_generation = 1;
 	pg_atomic_init_u32(&db->worker_procno, 0);
 	pg_atomic_init_u32(&db->worker_pid, 0);
 	pg_atomic_init_u32(&db->wanted, 0);
@@ -218,6 +219,42 @@ void
 database_wake_worker(DatabaseState *db)
 {
 	wake_procno(&db->worker_procno);
+}
+
+void
+database_push_state_change(DatabaseState *db, Oid matview)
+{
+	SpinLockAcquire(&db->state_mutex);
+	db->state_ring[db->state_generation % STATE_RING] = matview;
+	db->state_generation++;
+	SpinLockRelease(&db->state_mutex);
+}
+
+uint64
+database_state_generation(DatabaseState *db)
+{
+	uint64 generation;
+
+	SpinLockAcquire(&db->state_mutex);
+	generation = db->state_generation;
+	SpinLockRelease(&db->state_mutex);
+	return generation;
+}
+
+int
+database_take_state_changes(DatabaseState *db, uint64 *seen, Oid *views)
+{
+	int count = 0;
+
+	SpinLockAcquire(&db->state_mutex);
+	if (db->state_generation - *seen > STATE_RING)
+		count = -1;
+	else
+		for (uint64 n = *seen; n < db->state_generation; n++)
+			views[count++] = db->state_ring[n % STATE_RING];
+	*seen = db->state_generation;
+	SpinLockRelease(&db->state_mutex);
+	return count;
 }
 
 void

@@ -54,18 +54,23 @@ static int max_pins = 0;
 static DatabaseState *ddl_pin = NULL;
 static DatabaseState *lost_pin = NULL;
 static bool counts_were_off = false; /* track_counts was off at some time in it */
-static bool state_changed = false;
 
-/* Matviews that pgopt itself refreshed in it, and in which subtransaction. */
-typedef struct OwnRefresh
+/* Matviews noted in it, and in which subtransaction. */
+typedef struct NotedView
 {
 	Oid matview;
 	SubTransactionId subid;
-} OwnRefresh;
+} NotedView;
 
-static OwnRefresh *own_refreshes = NULL;
-static int nown_refreshes = 0;
-static int max_own_refreshes = 0;
+typedef struct NotedViews
+{
+	NotedView *views; /* kept for the life of the backend */
+	int count;
+	int room;
+} NotedViews;
+
+static NotedViews own_refreshes; /* refreshed by pgopt itself */
+static NotedViews state_changes; /* whose row in pgopt.matview_state changed */
 
 /* The gid that PREPARE TRANSACTION was given; a replication worker gives none. */
 static char prepare_gid[GIDSIZE];
@@ -73,35 +78,40 @@ static char prepare_gid[GIDSIZE];
 static ExecutorStart_hook_type prev_ExecutorStart = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
-void
-tracker_own_refresh(Oid matview)
+static void
+note_view(NotedViews *noted, Oid matview)
 {
-	if (own_refreshes == NULL)
+	if (noted->views == NULL)
 	{
-		max_own_refreshes = 16;
-		own_refreshes =
-			MemoryContextAlloc(TopMemoryContext, max_own_refreshes * sizeof(OwnRefresh));
+		noted->room = 16;
+		noted->views = MemoryContextAlloc(TopMemoryContext, noted->room * sizeof(NotedView));
 	}
-	else if (nown_refreshes == max_own_refreshes)
+	else if (noted->count == noted->room)
 	{
-		own_refreshes = repalloc(own_refreshes, 2 * max_own_refreshes * sizeof(OwnRefresh));
-		max_own_refreshes *= 2;
+		noted->views = repalloc(noted->views, 2 * noted->room * sizeof(NotedView));
+		noted->room *= 2;
 	}
-	own_refreshes[nown_refreshes].matview = matview;
-	own_refreshes[nown_refreshes++].subid = GetCurrentSubTransactionId();
+	noted->views[noted->count].matview = matview;
+	noted->views[noted->count++].subid = GetCurrentSubTransactionId();
 }
 
 void
-tracker_note_state_change(void)
+tracker_own_refresh(Oid matview)
 {
-	state_changed = true;
+	note_view(&own_refreshes, matview);
+}
+
+void
+tracker_note_state_change(Oid matview)
+{
+	note_view(&state_changes, matview);
 }
 
 static bool
 is_own_refresh(Oid relid)
 {
-	for (int i = 0; i < nown_refreshes; i++)
-		if (own_refreshes[i].matview == relid)
+	for (int i = 0; i < own_refreshes.count; i++)
+		if (own_refreshes.views[i].matview == relid)
 			return true;
 	return false;
 }
@@ -238,8 +248,8 @@ static void
 end_transaction(void)
 {
 	counts_were_off = false;
-	state_changed = false;
-	nown_refreshes = 0;
+	own_refreshes.count = 0;
+	state_changes.count = 0;
 	prepare_gid[0] = '\0';
 }
 
@@ -348,11 +358,10 @@ count_changes(DatabaseState *db)
 		return;
 	if (counts_were_off || !pgstat_track_counts)
 		database_mark_lost(db, LOST_TRACK_COUNTS);
-	if (state_changed)
-	{
-		pg_atomic_fetch_add_u64(&db->state_generation, 1);
+	for (int i = 0; i < state_changes.count; i++)
+		database_push_state_change(db, state_changes.views[i].matview);
+	if (state_changes.count > 0)
 		database_wake_worker(db);
-	}
 }
 
 /* The transaction was prepared: its tables stay in flight, on the account of a record. */
@@ -421,6 +430,13 @@ tracker_xact_callback(XactEvent event, void *arg)
 	}
 }
 
+static void
+forget_from(NotedViews *noted, SubTransactionId subid)
+{
+	while (noted->count > 0 && noted->views[noted->count - 1].subid >= subid)
+		noted->count--;
+}
+
 /*
  * A refresh that was rolled back is nobody's; one that follows it may be the
  * user's.  Subtransactions are numbered upwards, so what the aborted one and
@@ -432,8 +448,8 @@ tracker_subxact_callback(SubXactEvent event, SubTransactionId mySubid, SubTransa
 {
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	while (nown_refreshes > 0 && own_refreshes[nown_refreshes - 1].subid >= mySubid)
-		nown_refreshes--;
+	forget_from(&own_refreshes, mySubid);
+	forget_from(&state_changes, mySubid);
 }
 
 static void

@@ -232,7 +232,7 @@ pgopt_manage(PG_FUNCTION_ARGS)
 	if (pgopt_is_preloaded() && database_attach() != NULL)
 	{
 		for (int i = 0; i < dependencies->nrelids; i++)
-			(void) counters_register(dependencies->relids[i]);
+			(void) counters_claim(dependencies->relids[i]);
 		launcher_request_probe(MyDatabaseId);
 	}
 	advise(matview, dependencies);

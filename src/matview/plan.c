@@ -19,7 +19,7 @@
 static bool
 in_backoff(const ManagedView *view, TimestampTz now)
 {
-	return view->failures > 0 && now < view->retry_at;
+	return now < view->retry_at;
 }
 
 static void

@@ -60,6 +60,9 @@
 #define FIRST_RETRY   (INT64CONST(5) * USECS_PER_SEC)
 #define LONGEST_RETRY (INT64CONST(3600) * USECS_PER_SEC)
 
+/* When another refresh of the same view is under way, it is looked at again after this. */
+#define BUSY_PAUSE USECS_PER_SEC
+
 /* What the counters said before the snapshot was taken. */
 typedef struct Baseline
 {
@@ -210,8 +213,8 @@ take_baseline(Oid matview, DatabaseState *db, Baseline *baseline)
 		return;
 
 	for (int i = 0; i < baseline->dependencies->nrelids; i++)
-		(void) counters_register(baseline->dependencies->relids[i]);
-	own = counters_register(matview);
+		(void) counters_claim(baseline->dependencies->relids[i]);
+	own = counters_claim(matview);
 
 	baseline->lost = database_lost(db);
 	baseline->foreign = own ? pg_atomic_read_u64(&own->foreign) : 0;
@@ -616,7 +619,7 @@ matview_refresh(Oid matview, const char *source, const char *reason, RefreshResu
 			  pending,
 			  NULL,
 			  NULL);
-	tracker_note_state_change();
+	tracker_note_state_change(matview);
 	AtEOXact_GUC(false, save_nestlevel);
 }
 
@@ -657,8 +660,35 @@ matview_note_failure(Oid matview, const char *source, const char *reason, int64 
 		SPI_OK_INSERT);
 	pgopt_spi_end(&spi);
 	write_log(matview, source, reason, "failed", NULL, duration, -1, sqlstate, message);
-	tracker_note_state_change();
+	tracker_note_state_change(matview);
 	AtEOXact_GUC(false, save_nestlevel);
+}
+
+bool
+matview_try_lock(Oid matview)
+{
+	return ConditionalLockRelationOid(matview, ExclusiveLock);
+}
+
+void
+matview_note_busy(Oid matview)
+{
+	PgoptSpi spi;
+	Oid types[] = {OIDOID, INT8OID};
+	Datum values[] = {ObjectIdGetDatum(matview), Int64GetDatum(BUSY_PAUSE)};
+
+	pgopt_spi_begin(&spi);
+	(void) pgopt_spi_execute("INSERT INTO pgopt.matview_state (view, retry_at)"
+							 " VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond')"
+							 " ON CONFLICT (view) DO UPDATE SET retry_at = excluded.retry_at",
+							 lengthof(types),
+							 types,
+							 values,
+							 NULL,
+							 false,
+							 SPI_OK_INSERT);
+	pgopt_spi_end(&spi);
+	tracker_note_state_change(matview);
 }
 
 /* The log gets one row for a run of such findings: an idle database writes next to nothing. */

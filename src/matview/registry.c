@@ -102,6 +102,7 @@ static const char *const load_sql =
 	"  LEFT JOIN pg_class c ON c.oid = m.view AND c.relkind = 'm'"
 	"  LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
 	"  LEFT JOIN pgopt.matview_state s ON s.view = m.view"
+	" WHERE $1 IS NULL OR m.view = ANY ($1)"
 	" ORDER BY m.view";
 
 static int64
@@ -191,6 +192,26 @@ fill_view(MemoryContext context, ManagedView *view, uint64 row)
 	view->retry_at = (TimestampTz) get_int64(row, COL_RETRY_AT);
 }
 
+/* Runs the query for some views, or for all where there is no array. Returns the rows. */
+static uint64
+run_load(const Oid *views, int nviews)
+{
+	Oid types[] = {REGCLASSARRAYOID};
+	Datum values[1] = {(Datum) 0};
+	const char *nulls = views ? " " : "n";
+
+	if (views != NULL)
+	{
+		Datum *elements = palloc(nviews * sizeof(Datum));
+
+		for (int i = 0; i < nviews; i++)
+			elements[i] = ObjectIdGetDatum(views[i]);
+		values[0] = PointerGetDatum(
+			construct_array(elements, nviews, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT));
+	}
+	return pgopt_spi_execute(load_sql, 1, types, values, nulls, false, SPI_OK_SELECT);
+}
+
 Registry *
 registry_load(MemoryContext context)
 {
@@ -202,7 +223,7 @@ registry_load(MemoryContext context)
 	registry->context = context;
 
 	pgopt_spi_begin(&spi);
-	rows = pgopt_spi_execute(load_sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);
+	rows = run_load(NULL, 0);
 	registry->nviews = (int) rows;
 	registry->views = MemoryContextAllocZero(context, (rows + 1) * sizeof(ManagedView));
 	registry->by_oid = MemoryContextAllocZero(context, (rows + 1) * sizeof(ManagedView *));
@@ -213,6 +234,28 @@ registry_load(MemoryContext context)
 	}
 	pgopt_spi_end(&spi);
 	return registry;
+}
+
+void
+registry_reload(Registry *registry, const Oid *views, int nviews)
+{
+	PgoptSpi spi;
+	uint64 rows;
+
+	pgopt_spi_begin(&spi);
+	rows = run_load(views, nviews);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		bool isnull;
+		ManagedView *view =
+			registry_find(registry, DatumGetObjectId(pgopt_spi_value(row, COL_OID, &isnull)));
+
+		if (view == NULL)
+			continue;
+		memset(view, 0, sizeof(ManagedView));
+		fill_view(registry->context, view, row);
+	}
+	pgopt_spi_end(&spi);
 }
 
 ManagedView *

@@ -133,7 +133,7 @@ strategy_decide(const StrategyInput *input)
 {
 	if (input->strategy == STRATEGY_MANUAL)
 		return wait_until(DT_NOEND, 0);
-	if (input->failures > 0 && input->now < input->retry_at)
+	if (input->now < input->retry_at)
 		return wait_until(input->retry_at, 0);
 	if (!input->refreshed)
 		return due_now("it was not refreshed by pgopt yet");

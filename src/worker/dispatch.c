@@ -37,14 +37,15 @@ static int my_slot = -1;
 /* --- handing out ---------------------------------------------------------------- */
 
 static void
-assign(RefreshSlot *slot, SlotState state, Oid view, const char *reason)
+assign(RefreshSlot *slot, Oid view, const char *source, const char *reason)
 {
-	slot->state = state;
+	slot->state = SLOT_STARTING;
 	slot->dboid = MyDatabaseId;
 	slot->view = view;
 	slot->job++;
 	slot->quit = false;
 	slot->since = GetCurrentTimestamp();
+	strlcpy(slot->source, source, sizeof(slot->source));
 	strlcpy(slot->reason, reason ? reason : "", sizeof(slot->reason));
 }
 
@@ -65,7 +66,7 @@ start_process(int number)
 }
 
 DispatchResult
-dispatch_refresh(Oid view, int priority, const char *reason)
+dispatch_refresh(Oid view, int priority, const char *source, const char *reason)
 {
 	RefreshSlot *slots = slots_array();
 	RefreshSlot *own_idle = NULL;
@@ -92,6 +93,8 @@ dispatch_refresh(Oid view, int priority, const char *reason)
 				break;
 			case SLOT_STARTING:
 			case SLOT_RUNNING:
+				if (slot->dboid == MyDatabaseId && slot->view == view)
+					result = DISPATCH_RUNNING;
 				busy++;
 				processes++;
 				break;
@@ -105,12 +108,14 @@ dispatch_refresh(Oid view, int priority, const char *reason)
 		}
 	}
 
-	if (busy >= pgopt_max_refresh_workers ||
-		(busy == pgopt_max_refresh_workers - 1 && busy > 0 && priority > CRITICAL_PRIORITY))
+	if (result == DISPATCH_RUNNING)
+		;
+	else if (busy >= pgopt_max_refresh_workers ||
+			 (busy == pgopt_max_refresh_workers - 1 && busy > 0 && priority > CRITICAL_PRIORITY))
 		result = DISPATCH_BUSY;
 	else if (own_idle != NULL)
 	{
-		assign(own_idle, SLOT_STARTING, view, reason);
+		assign(own_idle, view, source, reason);
 		SetLatch(&GetPGProcByNumber(own_idle->procno)->procLatch);
 	}
 	else if (processes >= pgopt_max_refresh_workers && other_idle != NULL)
@@ -124,7 +129,7 @@ dispatch_refresh(Oid view, int priority, const char *reason)
 		result = DISPATCH_BUSY;
 	else
 	{
-		assign(unused, SLOT_STARTING, view, reason);
+		assign(unused, view, source, reason);
 		unused->pid = 0;
 	}
 	slots_unlock();
@@ -158,7 +163,7 @@ free_slot(int code, Datum arg)
 
 /* Takes the job that lies in the slot. Returns false when there is none. */
 static bool
-take_job(RefreshSlot *slot, Oid *view, char *reason, bool *quit)
+take_job(RefreshSlot *slot, Oid *view, char *source, char *reason, bool *quit)
 {
 	bool found;
 
@@ -170,6 +175,7 @@ take_job(RefreshSlot *slot, Oid *view, char *reason, bool *quit)
 		slot->state = SLOT_RUNNING;
 		slot->since = GetCurrentTimestamp();
 		*view = slot->view;
+		strlcpy(source, slot->source, sizeof(slot->source));
 		strlcpy(reason, slot->reason, sizeof(slot->reason));
 	}
 	slots_unlock();
@@ -178,7 +184,7 @@ take_job(RefreshSlot *slot, Oid *view, char *reason, bool *quit)
 
 /* Records a failure; an error in that is logged and forgotten. */
 static void
-note_failure(Oid view, const char *reason, int64 duration, ErrorData *failure)
+note_failure(Oid view, const char *source, const char *reason, int64 duration, ErrorData *failure)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -187,7 +193,7 @@ note_failure(Oid view, const char *reason, int64 duration, ErrorData *failure)
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (OidIsValid(pgopt_extension_oid()))
-			matview_note_failure(view, "worker", reason, duration, failure);
+			matview_note_failure(view, source, reason, duration, failure);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -202,7 +208,7 @@ note_failure(Oid view, const char *reason, int64 duration, ErrorData *failure)
 }
 
 void
-worker_run_job(Oid view, const char *reason)
+worker_run_job(Oid view, const char *source, const char *reason)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ErrorData *volatile failure = NULL;
@@ -219,7 +225,10 @@ worker_run_job(Oid view, const char *reason)
 			STATE_RUNNING,
 			psprintf("refreshing materialized view %s",
 					 DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(view)))));
-		matview_refresh(view, "worker", reason, &result);
+		if (matview_try_lock(view))
+			matview_refresh(view, source, reason, &result);
+		else
+			matview_note_busy(view);
 		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
@@ -240,7 +249,7 @@ worker_run_job(Oid view, const char *reason)
 			LOG,
 			(errcode(failure->sqlerrcode),
 			 errmsg("pgopt could not refresh materialized view %u: %s", view, failure->message)));
-		note_failure(view, reason, INSTR_TIME_GET_MICROSEC(duration), failure);
+		note_failure(view, source, reason, INSTR_TIME_GET_MICROSEC(duration), failure);
 		FreeErrorData(failure);
 	}
 	pgstat_report_stat(true);
@@ -274,6 +283,7 @@ pgopt_refresh_worker_main(Datum arg)
 	for (;;)
 	{
 		Oid view;
+		char source[lengthof(slot->source)];
 		char reason[lengthof(slot->reason)];
 		bool quit;
 		int events;
@@ -286,10 +296,10 @@ pgopt_refresh_worker_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
-		if (take_job(slot, &view, reason, &quit))
+		if (take_job(slot, &view, source, reason, &quit))
 		{
 			MemoryContextSwitchTo(job_context);
-			worker_run_job(view, reason);
+			worker_run_job(view, source, reason);
 			MemoryContextSwitchTo(TopMemoryContext);
 			MemoryContextReset(job_context);
 

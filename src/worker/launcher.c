@@ -204,8 +204,6 @@ tend_workers(void)
 		db = database_state_of(entry->dboid);
 		if (db != NULL && pg_atomic_read_u32(&db->wanted) != 0)
 			entry->wanted = true;
-		else if (db != NULL)
-			counters_forget_database(entry->dboid);
 	}
 
 	hash_seq_init(&seq, launched);

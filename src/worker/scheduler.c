@@ -34,6 +34,9 @@
 /* pgopt.refresh_log is trimmed this often. */
 #define TRIM_PAUSE_MS (3600 * 1000)
 
+/* Reading single views anew leaves their old strings behind: after so many, all are read. */
+#define MAX_RELOADS 2000
+
 /* A table that managed views read, and for how many rows it is armed. */
 typedef struct ArmedTable
 {
@@ -51,6 +54,7 @@ static HTAB *tables = NULL; /* of ArmedTable; lives and dies with the registry *
 static uint64 seen_config = 0;
 static uint64 seen_state = 0;
 static uint64 seen_ddl = 0;
+static int reloads = 0; /* of single views, since everything was read */
 
 static void
 begin(void)
@@ -133,7 +137,7 @@ register_tables(void)
 	while ((table = hash_seq_search(&scan)) != NULL)
 		relids[nrelids++] = table->relid;
 	qsort(relids, nrelids, sizeof(Oid), oid_compare);
-	counters_retain(relids, nrelids);
+	counters_retain(relids, nrelids, GetActiveSnapshot()->xmin);
 }
 
 /* What a view reads was redefined: its sums mean nothing from now on. */
@@ -186,15 +190,16 @@ load_registry(void)
 	bool definitions;
 
 	seen_config = pg_atomic_read_u64(&db->config_generation);
-	seen_state = pg_atomic_read_u64(&db->state_generation);
+	seen_state = database_state_generation(db);
+	reloads = 0;
 	definitions = seen_ddl != pg_atomic_read_u64(&db->ddl_generation);
 
 	begin();
 	if (!OidIsValid(pgopt_extension_oid()))
 	{
+		counters_retain(NULL, 0, GetActiveSnapshot()->xmin);
 		commit();
 		pg_atomic_write_u32(&db->wanted, 0);
-		counters_forget_database(MyDatabaseId);
 		proc_exit(0);
 	}
 	pg_atomic_write_u32(&db->config_relid, pgopt_table_oid("matview"));
@@ -221,6 +226,33 @@ load_registry(void)
 		}
 	}
 	register_tables();
+	commit();
+}
+
+/* Catches up with refreshes that were committed, view by view where there are few. */
+static void
+follow_state_changes(void)
+{
+	Oid views[STATE_RING];
+	int nviews = database_take_state_changes(db, &seen_state, views);
+
+	reloads += Max(nviews, 0);
+	if (nviews < 0 || reloads > MAX_RELOADS)
+	{
+		load_registry();
+		return;
+	}
+	if (nviews == 0)
+		return;
+	begin();
+	registry_reload(registry, views, nviews);
+	for (int i = 0; i < nviews; i++)
+	{
+		ManagedView *view = registry_find(registry, views[i]);
+
+		for (int j = 0; view != NULL && j < view->nrelids; j++)
+			add_table(view->relids[j]);
+	}
 	commit();
 }
 
@@ -277,9 +309,10 @@ hand_out(void)
 
 	while ((view = plan_next(registry, worst)) != NULL)
 	{
-		switch (dispatch_refresh(view->oid, view->effective_priority, view->due_reason))
+		switch (dispatch_refresh(view->oid, view->effective_priority, "worker", view->due_reason))
 		{
 			case DISPATCH_STARTED:
+			case DISPATCH_RUNNING:
 				view->running = true;
 				break;
 			case DISPATCH_BUSY:
@@ -294,7 +327,7 @@ hand_out(void)
 					LOG,
 					(errmsg("pgopt refreshes in its only worker, since no other can be started"),
 					 errhint("Increase max_worker_processes.")));
-				worker_run_job(view->oid, view->due_reason);
+				worker_run_job(view->oid, "worker", view->due_reason);
 				view->done = true;
 				break;
 		}
@@ -401,9 +434,10 @@ cycle(void)
 	long timeout;
 
 	if (registry == NULL || seen_config != pg_atomic_read_u64(&db->config_generation) ||
-		seen_state != pg_atomic_read_u64(&db->state_generation) ||
 		seen_ddl != pg_atomic_read_u64(&db->ddl_generation))
 		load_registry();
+	else
+		follow_state_changes();
 	prepared_reconcile(db);
 
 	now = GetCurrentTimestamp();
