@@ -6,6 +6,8 @@
 
 \set ON_ERROR_STOP on
 
+BEGIN;
+
 INSERT INTO legislative_documents (urn, title, content, document_type, metadata, published_on, collected_at)
 SELECT urn || '@substitutivo;' || pg_current_xact_id()::text,
        'Substitutivo – ' || title, content, document_type,
@@ -22,3 +24,5 @@ UPDATE legislative_documents
 DELETE FROM legislative_documents
  WHERE id IN (SELECT id FROM legislative_documents
                WHERE urn LIKE '%@substitutivo;%' ORDER BY collected_at, md5(urn) LIMIT 8);
+
+COMMIT;
