@@ -35,6 +35,8 @@
 
 #include "changes.h"
 
+struct ReturnSetInfo;
+
 typedef enum Strategy
 {
 	STRATEGY_IMMEDIATE,
@@ -212,6 +214,7 @@ typedef struct RefreshSlot
 	pid_t pid;  /* 0 until the process runs */
 	int procno;
 	TimestampTz since; /* of the state */
+	int requester;     /* number of the PGPROC that waits for the job; -1 = none */
 	char source[8];    /* who wants it: worker, user or due */
 	char reason[96];   /* why the view is refreshed */
 } RefreshSlot;
@@ -301,6 +304,17 @@ extern bool matview_try_lock(Oid matview);
 
 /* Keeps that another refresh was under way: the view is looked at again a little later. */
 extern void matview_note_busy(Oid matview);
+
+/* Errors for a SQL function that writes, on a standby and in a read-only transaction. */
+extern void matview_require_writable(const char *function);
+
+/* One row of what pgopt_refresh(), pgopt_refresh_all() and pgopt_refresh_due() return. */
+extern void matview_put_outcome(struct ReturnSetInfo *rsinfo, Oid matview, const char *outcome,
+								const char *mode, int64 duration, const char *message);
+
+/* Refreshes in a subtransaction of the caller's transaction; a failure is kept, and becomes a row. */
+extern void
+matview_refresh_isolated(struct ReturnSetInfo *rsinfo, ManagedView *view, const char *source);
 
 /* Keeps a failure, in a transaction of the caller's that follows the failed one. */
 extern void matview_note_failure(Oid matview, const char *source, const char *reason,

@@ -45,8 +45,17 @@ typedef enum DispatchResult
 	DISPATCH_NO_PROCESS /* max_worker_processes leaves no room */
 } DispatchResult;
 
-extern DispatchResult
-dispatch_refresh(Oid view, int priority, const char *source, const char *reason);
+/* Tells a job from others that the same process did before or does after it. */
+typedef struct DispatchTicket
+{
+	int slot;
+	uint32 job;
+} DispatchTicket;
+
+/* The ticket may be NULL; whoever asks for one has its latch set when the job ends. */
+extern DispatchResult dispatch_refresh(Oid view, int priority, const char *source,
+									   const char *reason, DispatchTicket *ticket);
+extern bool dispatch_finished(const DispatchTicket *ticket);
 
 /* Signals and memory that all three kinds of process start with. */
 extern void worker_setup_signals(void);

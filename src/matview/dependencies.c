@@ -16,8 +16,10 @@
  */
 #include "pgopt.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "access/transam.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_am.h"
@@ -39,6 +41,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "matview.h"
@@ -351,6 +354,31 @@ why_untracked_builtin(Oid funcid)
 	return NULL;
 }
 
+/*
+ * The version of a function's row, read past the catalog cache: the
+ * generation of definitions moves before caches are invalidated.
+ */
+static TransactionId
+function_version(Oid funcid)
+{
+	Relation rel = table_open(ProcedureRelationId, AccessShareLock);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+	TransactionId version = InvalidTransactionId;
+
+	ScanKeyInit(&key, Anum_pg_proc_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(funcid));
+	scan = systable_beginscan(rel, ProcedureOidIndexId, true, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		version = HeapTupleHeaderGetRawXmin(tuple->t_data);
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return version;
+}
+
 static bool
 check_function(Oid funcid, void *context)
 {
@@ -391,10 +419,10 @@ check_function(Oid funcid, void *context)
 	/* A function of the user's can be replaced: its row version stands for its body. */
 	if (funcid >= FirstNormalObjectId && walk->counting)
 	{
-		TransactionId xmin = HeapTupleHeaderGetRawXmin(tuple->t_data);
+		TransactionId version = function_version(funcid);
 
 		mix_fingerprint(walk, &funcid, sizeof(funcid));
-		mix_fingerprint(walk, &xmin, sizeof(xmin));
+		mix_fingerprint(walk, &version, sizeof(version));
 	}
 	if (untracked != NULL || funcid >= FirstNormalObjectId)
 	{

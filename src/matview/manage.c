@@ -34,8 +34,6 @@ PG_FUNCTION_INFO_V1(pgopt_manage);
 PG_FUNCTION_INFO_V1(pgopt_unmanage);
 PG_FUNCTION_INFO_V1(pgopt_unmanage_by_name);
 PG_FUNCTION_INFO_V1(pgopt_refresh);
-PG_FUNCTION_INFO_V1(pgopt_refresh_all);
-PG_FUNCTION_INFO_V1(pgopt_refresh_due);
 
 /* Settings that can change what a query yields: kept per view when it is put under management. */
 static const char *const pinned_settings[] = {
@@ -51,8 +49,8 @@ static const char *const pinned_settings[] = {
 	"search_path",
 };
 
-static void
-require_writable(const char *function)
+void
+matview_require_writable(const char *function)
 {
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
@@ -184,7 +182,7 @@ pgopt_manage(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("view must not be null")));
-	require_writable("pgopt_manage()");
+	matview_require_writable("pgopt_manage()");
 	matview = own_matview(PG_GETARG_OID(0));
 	if (!PG_ARGISNULL(2))
 		check_interval(PG_GETARG_INTERVAL_P(2));
@@ -271,7 +269,7 @@ pgopt_unmanage(PG_FUNCTION_ARGS)
 {
 	Oid matview;
 
-	require_writable("pgopt_unmanage()");
+	matview_require_writable("pgopt_unmanage()");
 	matview = own_matview(PG_GETARG_OID(0));
 	if (!forget_view(matview))
 	{
@@ -299,7 +297,7 @@ pgopt_unmanage_by_name(PG_FUNCTION_ARGS)
 	char *schema;
 	char *relname;
 
-	require_writable("pgopt_unmanage()");
+	matview_require_writable("pgopt_unmanage()");
 	matview = RangeVarGetRelid(makeRangeVarFromNameList(names), NoLock, true);
 	if (OidIsValid(matview))
 		PG_RETURN_DATUM(DirectFunctionCall1(pgopt_unmanage, ObjectIdGetDatum(matview)));
@@ -333,9 +331,9 @@ pgopt_unmanage_by_name(PG_FUNCTION_ARGS)
 
 /* --- refresh --------------------------------------------------------------- */
 
-static void
-put_outcome(ReturnSetInfo *rsinfo, Oid matview, const char *outcome, const char *mode,
-			int64 duration, const char *message)
+void
+matview_put_outcome(ReturnSetInfo *rsinfo, Oid matview, const char *outcome, const char *mode,
+					int64 duration, const char *message)
 {
 	Datum values[5];
 	bool nulls[5] = {false};
@@ -354,9 +352,8 @@ put_outcome(ReturnSetInfo *rsinfo, Oid matview, const char *outcome, const char 
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* Refreshes in a subtransaction; a failure becomes a row. */
-static void
-refresh_isolated(ReturnSetInfo *rsinfo, ManagedView *view, const char *source)
+void
+matview_refresh_isolated(ReturnSetInfo *rsinfo, ManagedView *view, const char *source)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -385,12 +382,12 @@ refresh_isolated(ReturnSetInfo *rsinfo, ManagedView *view, const char *source)
 
 	if (error == NULL)
 	{
-		put_outcome(rsinfo,
-					view->oid,
-					"refreshed",
-					refresh_mode_name(result.mode),
-					result.duration,
-					view->due_reason);
+		matview_put_outcome(rsinfo,
+							view->oid,
+							"refreshed",
+							refresh_mode_name(result.mode),
+							result.duration,
+							view->due_reason);
 		return;
 	}
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
@@ -399,26 +396,12 @@ refresh_isolated(ReturnSetInfo *rsinfo, ManagedView *view, const char *source)
 	INSTR_TIME_SUBTRACT(duration, start);
 	matview_note_failure(
 		view->oid, source, view->due_reason, INSTR_TIME_GET_MICROSEC(duration), error);
-	put_outcome(rsinfo,
-				view->oid,
-				"failed",
-				NULL,
-				INSTR_TIME_GET_MICROSEC(duration),
-				psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
-}
-
-/* Runs what is due in the registry, in order, in this transaction. */
-static void
-run_plan(ReturnSetInfo *rsinfo, Registry *registry, const char *source)
-{
-	ManagedView *view;
-
-	while ((view = plan_next(registry, MAX_PRIORITY)) != NULL)
-	{
-		CHECK_FOR_INTERRUPTS();
-		refresh_isolated(rsinfo, view, source);
-		view->done = true;
-	}
+	matview_put_outcome(rsinfo,
+						view->oid,
+						"failed",
+						NULL,
+						INSTR_TIME_GET_MICROSEC(duration),
+						psprintf("%s: %s", unpack_sql_state(error->sqlerrcode), error->message));
 }
 
 Datum
@@ -429,7 +412,7 @@ pgopt_refresh(PG_FUNCTION_ARGS)
 	Registry *registry;
 	ManagedView *view;
 
-	require_writable("pgopt_refresh()");
+	matview_require_writable("pgopt_refresh()");
 	matview = own_matview(PG_GETARG_OID(0));
 	InitMaterializedSRF(fcinfo, 0);
 
@@ -451,59 +434,12 @@ pgopt_refresh(PG_FUNCTION_ARGS)
 		if (view->oid != matview && !compat_owns_relation(view->oid, GetUserId()))
 			continue;
 		matview_refresh(view->oid, "user", view->due_reason, &result);
-		put_outcome(rsinfo,
-					view->oid,
-					"refreshed",
-					refresh_mode_name(result.mode),
-					result.duration,
-					view->due_reason);
+		matview_put_outcome(rsinfo,
+							view->oid,
+							"refreshed",
+							refresh_mode_name(result.mode),
+							result.duration,
+							view->due_reason);
 	}
-	return (Datum) 0;
-}
-
-Datum
-pgopt_refresh_all(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Registry *registry;
-
-	require_writable("pgopt_refresh_all()");
-	InitMaterializedSRF(fcinfo, 0);
-	registry = registry_load_evaluated(pgopt_is_preloaded() ? database_attach() : NULL);
-	for (int i = 0; i < registry->nviews; i++)
-	{
-		ManagedView *view = &registry->views[i];
-
-		view->effective_priority = view->priority;
-		view->due = view->exists && compat_owns_relation(view->oid, GetUserId());
-		view->due_reason = "asked for";
-	}
-	run_plan(rsinfo, registry, "user");
-	return (Datum) 0;
-}
-
-Datum
-pgopt_refresh_due(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Registry *registry;
-
-	require_writable("pgopt_refresh_due()");
-	InitMaterializedSRF(fcinfo, 0);
-	registry_rebind();
-	registry = registry_load_evaluated(pgopt_is_preloaded() ? database_attach() : NULL);
-	plan_make(registry, GetCurrentTimestamp());
-	for (int i = 0; i < registry->nviews; i++)
-	{
-		ManagedView *view = &registry->views[i];
-
-		if (!view->exists || !compat_owns_relation(view->oid, GetUserId()))
-			view->due = view->skip = false;
-		if (!view->skip)
-			continue;
-		matview_note_unchanged(view->oid, "due", view->due_reason);
-		put_outcome(rsinfo, view->oid, "unchanged", NULL, 0, view->due_reason);
-	}
-	run_plan(rsinfo, registry, "due");
 	return (Datum) 0;
 }

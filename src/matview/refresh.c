@@ -376,12 +376,18 @@ refresh_full(Relation rel)
 	return rows;
 }
 
-static uint64
-refresh_concurrently(Relation rel)
+static char *
+qualified_name(Relation rel)
 {
-	char *sql = psprintf("REFRESH MATERIALIZED VIEW CONCURRENTLY %s",
-						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-													RelationGetRelationName(rel)));
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+}
+
+/* The view is locked, but not open here: REFRESH wants it for itself. */
+static uint64
+refresh_concurrently(const char *qualified_name)
+{
+	char *sql = psprintf("REFRESH MATERIALIZED VIEW CONCURRENTLY %s", qualified_name);
 	int result;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -588,8 +594,16 @@ matview_refresh(Oid matview, const char *source, const char *reason, RefreshResu
 	PushActiveSnapshot(GetTransactionSnapshot());
 	result->mode =
 		RelationIsPopulated(rel) && has_usable_index(rel) ? REFRESH_CONCURRENT : REFRESH_FULL;
-	result->rows =
-		result->mode == REFRESH_CONCURRENT ? refresh_concurrently(rel) : refresh_full(rel);
+	if (result->mode == REFRESH_CONCURRENT)
+	{
+		char *name = qualified_name(rel);
+
+		table_close(rel, NoLock);
+		result->rows = refresh_concurrently(name);
+		rel = table_open(matview, NoLock);
+	}
+	else
+		result->rows = refresh_full(rel);
 	PopActiveSnapshot();
 	baseline.reads = count_reads(rel);
 	table_close(rel, NoLock);
@@ -701,25 +715,24 @@ matview_note_unchanged(Oid matview, const char *source, const char *reason)
 	bool first;
 
 	pgopt_spi_begin(&spi);
-	first = pgopt_spi_execute("UPDATE pgopt.matview_state n SET last_checked = clock_timestamp()"
-							  "  FROM pgopt.matview_state o"
-							  " WHERE n.view = $1 AND o.view = $1 AND o.last_checked IS NULL"
-							  " RETURNING 1",
+	first = pgopt_spi_execute("SELECT FROM pgopt.matview_state"
+							  " WHERE view = $1 AND last_checked IS NULL",
 							  1,
 							  types,
 							  values,
 							  NULL,
 							  false,
-							  SPI_OK_UPDATE_RETURNING) > 0;
-	if (!first)
-		(void) pgopt_spi_execute("UPDATE pgopt.matview_state SET last_checked = clock_timestamp()"
-								 " WHERE view = $1",
-								 1,
-								 types,
-								 values,
-								 NULL,
-								 false,
-								 SPI_OK_UPDATE);
+							  SPI_OK_SELECT) > 0;
+	/* A row that a refresh has locked is about to be written anyway. */
+	(void) pgopt_spi_execute("UPDATE pgopt.matview_state SET last_checked = clock_timestamp()"
+							 " WHERE view IN (SELECT view FROM pgopt.matview_state"
+							 "                 WHERE view = $1 FOR UPDATE SKIP LOCKED)",
+							 1,
+							 types,
+							 values,
+							 NULL,
+							 false,
+							 SPI_OK_UPDATE);
 	pgopt_spi_end(&spi);
 	if (first)
 		write_log(matview, source, reason, "unchanged", NULL, 0, 0, NULL, NULL);
@@ -809,10 +822,7 @@ matview_index_advice(Oid matview, bool nowait)
 	}
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql,
-					 "CREATE UNIQUE INDEX ON %s (",
-					 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												RelationGetRelationName(rel)));
+	appendStringInfo(&sql, "CREATE UNIQUE INDEX ON %s (", qualified_name(rel));
 	columns = key_columns(rel);
 	if (columns == NIL)
 		appendStringInfoString(&sql, "...");

@@ -279,38 +279,61 @@ registry_find(const Registry *registry, Oid oid)
 	return NULL;
 }
 
+/* What a view reads that was never refreshed: no state says it yet. */
+static void
+resolve_new(Registry *registry, ManagedView *view)
+{
+	MemoryContext old = MemoryContextSwitchTo(registry->context);
+	Dependencies *found = dependencies_resolve(view->oid, true);
+
+	if (found != NULL)
+	{
+		view->relids = found->relids;
+		view->nrelids = found->nrelids;
+		view->upstream = found->upstream;
+		view->nupstream = found->nupstream;
+		view->untracked = found->untracked ? pstrdup(found->untracked) : NULL;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Does the view still read what it read at its last refresh? */
+static void
+verify_view(ManagedView *view, uint64 generation)
+{
+	MemoryContext scratch =
+		AllocSetContextCreate(CurrentMemoryContext, "pgopt definition", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
+	Dependencies *found = dependencies_resolve(view->oid, true);
+
+	if (found != NULL && found->fingerprint == view->fingerprint)
+		view->ddl_generation = generation;
+	else if (found != NULL)
+		view->redefined = true;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
+}
+
 void
 registry_verify(Registry *registry, DatabaseState *db)
 {
-	uint64 generation;
+	uint64 generation = db ? pg_atomic_read_u64(&db->ddl_generation) : 0;
 
-	if (db == NULL)
-		return;
-	generation = pg_atomic_read_u64(&db->ddl_generation);
-	if (pg_atomic_read_u32(&db->ddl_in_flight) > 0)
-		return; /* the evaluation will call all of them uncertain */
+	/* While definitions are being committed, the evaluation calls all views uncertain. */
+	bool in_flight = db == NULL || pg_atomic_read_u32(&db->ddl_in_flight) > 0;
 
 	for (int i = 0; i < registry->nviews; i++)
 	{
 		ManagedView *view = &registry->views[i];
-		MemoryContext scratch;
-		MemoryContext old;
-		Dependencies *found;
 
-		if (!view->exists || !view->has_state || view->epoch != changes_epoch() ||
-			view->ddl_generation == generation || view->redefined)
-			continue;
 		CHECK_FOR_INTERRUPTS();
-		scratch =
-			AllocSetContextCreate(CurrentMemoryContext, "pgopt definition", ALLOCSET_DEFAULT_SIZES);
-		old = MemoryContextSwitchTo(scratch);
-		found = dependencies_resolve(view->oid, true);
-		if (found != NULL && found->fingerprint == view->fingerprint)
-			view->ddl_generation = generation;
-		else if (found != NULL)
-			view->redefined = true;
-		MemoryContextSwitchTo(old);
-		MemoryContextDelete(scratch);
+		if (!view->exists)
+			continue;
+		if (view->last_refresh == 0)
+			resolve_new(registry, view);
+		else if (!in_flight && view->epoch == changes_epoch() &&
+				 view->ddl_generation != generation && !view->redefined)
+			verify_view(view, generation);
 	}
 }
 
@@ -324,6 +347,7 @@ registry_load_evaluated(DatabaseState *db)
 	return registry;
 }
 
+/* Rows that somebody else has locked are left for the next time: the worker must not wait. */
 void
 registry_rebind(void)
 {
@@ -332,11 +356,16 @@ registry_rebind(void)
 	pgopt_spi_begin(&spi);
 	/* dropped and created again: same name, other OID */
 	(void) pgopt_spi_execute(
-		"UPDATE pgopt.matview m SET view = c.oid::regclass"
-		"  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-		" WHERE n.nspname = m.schema_name AND c.relname = m.view_name AND c.relkind = 'm'"
-		"   AND NOT EXISTS (SELECT FROM pg_class o WHERE o.oid = m.view AND o.relkind = 'm')"
-		"   AND NOT EXISTS (SELECT FROM pgopt.matview o WHERE o.view = c.oid)",
+		"UPDATE pgopt.matview m SET view = f.found"
+		"  FROM (SELECT o.view, c.oid::regclass AS found"
+		"          FROM pgopt.matview o"
+		"          JOIN pg_namespace n ON n.nspname = o.schema_name"
+		"          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = o.view_name"
+		"         WHERE c.relkind = 'm' AND c.oid <> o.view"
+		"           AND NOT EXISTS (SELECT FROM pg_class x WHERE x.oid = o.view AND x.relkind = 'm')"
+		"           AND NOT EXISTS (SELECT FROM pgopt.matview y WHERE y.view = c.oid)"
+		"           FOR UPDATE OF o SKIP LOCKED) f"
+		" WHERE m.view = f.view",
 		0,
 		NULL,
 		NULL,
@@ -345,10 +374,14 @@ registry_rebind(void)
 		SPI_OK_UPDATE);
 	/* renamed, or moved to another schema */
 	(void) pgopt_spi_execute(
-		"UPDATE pgopt.matview m SET schema_name = n.nspname, view_name = c.relname"
-		"  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-		" WHERE c.oid = m.view AND c.relkind = 'm'"
-		"   AND (m.schema_name, m.view_name) IS DISTINCT FROM (n.nspname, c.relname)",
+		"UPDATE pgopt.matview m SET schema_name = f.nspname, view_name = f.relname"
+		"  FROM (SELECT o.view, n.nspname, c.relname"
+		"          FROM pgopt.matview o"
+		"          JOIN pg_class c ON c.oid = o.view AND c.relkind = 'm'"
+		"          JOIN pg_namespace n ON n.oid = c.relnamespace"
+		"         WHERE (o.schema_name, o.view_name) IS DISTINCT FROM (n.nspname, c.relname)"
+		"           FOR UPDATE OF o SKIP LOCKED) f"
+		" WHERE m.view = f.view",
 		0,
 		NULL,
 		NULL,
@@ -356,8 +389,10 @@ registry_rebind(void)
 		false,
 		SPI_OK_UPDATE);
 	(void) pgopt_spi_execute(
-		"DELETE FROM pgopt.matview_state s"
-		" WHERE NOT EXISTS (SELECT FROM pgopt.matview m WHERE m.view = s.view)",
+		"DELETE FROM pgopt.matview_state WHERE view IN"
+		" (SELECT s.view FROM pgopt.matview_state s"
+		"   WHERE NOT EXISTS (SELECT FROM pgopt.matview m WHERE m.view = s.view)"
+		"     FOR UPDATE SKIP LOCKED)",
 		0,
 		NULL,
 		NULL,

@@ -37,13 +37,19 @@ static int my_slot = -1;
 /* --- handing out ---------------------------------------------------------------- */
 
 static void
-assign(RefreshSlot *slot, Oid view, const char *source, const char *reason)
+assign(RefreshSlot *slot, Oid view, const char *source, const char *reason, DispatchTicket *ticket)
 {
 	slot->state = SLOT_STARTING;
 	slot->dboid = MyDatabaseId;
 	slot->view = view;
 	slot->job++;
 	slot->quit = false;
+	slot->requester = ticket ? compat_my_procno() : -1;
+	if (ticket != NULL)
+	{
+		ticket->slot = slot - slots_array();
+		ticket->job = slot->job;
+	}
 	slot->since = GetCurrentTimestamp();
 	strlcpy(slot->source, source, sizeof(slot->source));
 	strlcpy(slot->reason, reason ? reason : "", sizeof(slot->reason));
@@ -66,7 +72,8 @@ start_process(int number)
 }
 
 DispatchResult
-dispatch_refresh(Oid view, int priority, const char *source, const char *reason)
+dispatch_refresh(Oid view, int priority, const char *source, const char *reason,
+				 DispatchTicket *ticket)
 {
 	RefreshSlot *slots = slots_array();
 	RefreshSlot *own_idle = NULL;
@@ -115,7 +122,7 @@ dispatch_refresh(Oid view, int priority, const char *source, const char *reason)
 		result = DISPATCH_BUSY;
 	else if (own_idle != NULL)
 	{
-		assign(own_idle, view, source, reason);
+		assign(own_idle, view, source, reason, ticket);
 		SetLatch(&GetPGProcByNumber(own_idle->procno)->procLatch);
 	}
 	else if (processes >= pgopt_max_refresh_workers && other_idle != NULL)
@@ -129,7 +136,7 @@ dispatch_refresh(Oid view, int priority, const char *source, const char *reason)
 		result = DISPATCH_BUSY;
 	else
 	{
-		assign(unused, view, source, reason);
+		assign(unused, view, source, reason, ticket);
 		unused->pid = 0;
 	}
 	slots_unlock();
@@ -144,21 +151,44 @@ dispatch_refresh(Oid view, int priority, const char *source, const char *reason)
 	return result;
 }
 
+bool
+dispatch_finished(const DispatchTicket *ticket)
+{
+	RefreshSlot *slot = &slots_array()[ticket->slot];
+	bool finished;
+
+	slots_lock(false);
+	finished = slot->job != ticket->job || slot->state == SLOT_IDLE || slot->state == SLOT_FREE;
+	slots_unlock();
+	return finished;
+}
+
 /* --- the process ----------------------------------------------------------------- */
+
+/* Wakes who waits for the end of a job, and who waits for a place. */
+static void
+announce_end(int requester)
+{
+	if (requester >= 0)
+		SetLatch(&GetPGProcByNumber(requester)->procLatch);
+	databases_wake_waiting();
+}
 
 static void
 free_slot(int code, Datum arg)
 {
 	RefreshSlot *slot = &slots_array()[my_slot];
+	int requester = -1;
 
 	slots_lock(true);
 	if (slot->pid == MyProcPid)
 	{
 		slot->state = SLOT_FREE;
 		slot->pid = 0;
+		requester = slot->requester;
 	}
 	slots_unlock();
-	databases_wake_waiting();
+	announce_end(requester);
 }
 
 /* Takes the job that lies in the slot. Returns false when there is none. */
@@ -286,6 +316,7 @@ pgopt_refresh_worker_main(Datum arg)
 		char source[lengthof(slot->source)];
 		char reason[lengthof(slot->reason)];
 		bool quit;
+		int requester;
 		int events;
 
 		ResetLatch(MyLatch);
@@ -306,8 +337,10 @@ pgopt_refresh_worker_main(Datum arg)
 			slots_lock(true);
 			slot->state = SLOT_IDLE;
 			slot->since = GetCurrentTimestamp();
+			requester = slot->requester;
+			slot->requester = -1;
 			slots_unlock();
-			databases_wake_waiting();
+			announce_end(requester);
 			continue;
 		}
 		if (quit)

@@ -71,6 +71,9 @@ worker_setup_signals(void)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, StatementCancelHandler);
 	BackgroundWorkerUnblockSignals();
+
+	/* A reload between the fork and this point was ignored. */
+	ConfigReloadPending = true;
 }
 
 static LaunchedDatabase *

@@ -147,23 +147,26 @@ persist_redefinitions(void)
 	for (int i = 0; i < registry->nviews; i++)
 	{
 		ManagedView *view = &registry->views[i];
-		Oid types[] = {OIDOID};
-		Datum values[1];
+		Oid types[] = {OIDOID, INT8OID};
+		Datum values[2];
 		PgoptSpi spi;
 
 		if (!view->redefined)
 			continue;
 		values[0] = ObjectIdGetDatum(view->oid);
+		values[1] = Int64GetDatum((int64) view->fingerprint);
 		pgopt_spi_begin(&spi);
-		(void) pgopt_spi_execute("UPDATE pgopt.matview_state SET epoch = 0 WHERE view = $1",
-								 1,
-								 types,
-								 values,
-								 NULL,
-								 false,
-								 SPI_OK_UPDATE);
+		if (pgopt_spi_execute("UPDATE pgopt.matview_state SET epoch = 0 WHERE view IN"
+							  " (SELECT view FROM pgopt.matview_state"
+							  "   WHERE view = $1 AND fingerprint = $2 FOR UPDATE SKIP LOCKED)",
+							  lengthof(types),
+							  types,
+							  values,
+							  NULL,
+							  false,
+							  SPI_OK_UPDATE) > 0)
+			view->epoch = 0;
 		pgopt_spi_end(&spi);
-		view->epoch = 0;
 	}
 }
 
@@ -187,12 +190,11 @@ static void
 load_registry(void)
 {
 	MemoryContext old;
-	bool definitions;
+	uint64 generation;
 
 	seen_config = pg_atomic_read_u64(&db->config_generation);
 	seen_state = database_state_generation(db);
 	reloads = 0;
-	definitions = seen_ddl != pg_atomic_read_u64(&db->ddl_generation);
 
 	begin();
 	if (!OidIsValid(pgopt_extension_oid()))
@@ -212,18 +214,14 @@ load_registry(void)
 	registry = registry_load(registry_context);
 	MemoryContextSwitchTo(old);
 
-	if (definitions ||
-		pg_atomic_read_u64(&db->verified_generation) != pg_atomic_read_u64(&db->ddl_generation))
+	/* The generation comes first: what is defined after that moves it on. */
+	generation = pg_atomic_read_u64(&db->ddl_generation);
+	registry_verify(registry, db);
+	persist_redefinitions();
+	if (all_verified(generation))
 	{
-		uint64 generation = pg_atomic_read_u64(&db->ddl_generation);
-
-		registry_verify(registry, db);
-		persist_redefinitions();
-		if (all_verified(generation))
-		{
-			seen_ddl = generation;
-			pg_atomic_write_u64(&db->verified_generation, generation);
-		}
+		seen_ddl = generation;
+		pg_atomic_write_u64(&db->verified_generation, generation);
 	}
 	register_tables();
 	commit();
@@ -246,6 +244,7 @@ follow_state_changes(void)
 		return;
 	begin();
 	registry_reload(registry, views, nviews);
+	registry_verify(registry, db);
 	for (int i = 0; i < nviews; i++)
 	{
 		ManagedView *view = registry_find(registry, views[i]);
@@ -309,7 +308,8 @@ hand_out(void)
 
 	while ((view = plan_next(registry, worst)) != NULL)
 	{
-		switch (dispatch_refresh(view->oid, view->effective_priority, "worker", view->due_reason))
+		switch (
+			dispatch_refresh(view->oid, view->effective_priority, "worker", view->due_reason, NULL))
 		{
 			case DISPATCH_STARTED:
 			case DISPATCH_RUNNING:
