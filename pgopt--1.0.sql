@@ -178,6 +178,14 @@ CREATE VIEW pgopt_table_changes AS
 COMMENT ON VIEW pgopt_table_changes IS 'rows that committed transactions changed since the server started, for tables that managed views read (or all: pgopt.track_all_tables)';
 COMMENT ON COLUMN pgopt_table_changes.known IS 'false where some changes could not be counted';
 
+CREATE FUNCTION pgopt_refresh_advice(
+	OUT view regclass, OUT strategy text, OUT refresh_interval interval,
+	OUT threshold_changes bigint, OUT reason text, OUT saves interval, OUT apply_sql text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt_refresh_advice() IS
+	'the strategy, interval and threshold that would fit each managed view by the history of seven days, why, the refresh time a day that it saves, and the SQL that applies it';
+
 -- ---------------------------------------------------------------------------
 -- Health
 -- ---------------------------------------------------------------------------

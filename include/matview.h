@@ -229,6 +229,7 @@ extern TimestampTz slots_running_since(Oid view);
 
 /* May the current user see a view or table of this owner? */
 extern bool matview_may_see(Oid owner);
+extern bool matview_role_may_see(Oid role, Oid owner);
 
 /* --- when due, and in which order (strategy.c, plan.c) ------------------------- */
 

@@ -32,10 +32,16 @@ PG_FUNCTION_INFO_V1(pgopt_matview_dependency_list);
 PG_FUNCTION_INFO_V1(pgopt_table_change_list);
 
 bool
+matview_role_may_see(Oid role, Oid owner)
+{
+	return has_privs_of_role(role, ROLE_PG_MONITOR) ||
+		   (OidIsValid(owner) && has_privs_of_role(role, owner));
+}
+
+bool
 matview_may_see(Oid owner)
 {
-	return has_privs_of_role(GetUserId(), ROLE_PG_MONITOR) ||
-		   (OidIsValid(owner) && has_privs_of_role(GetUserId(), owner));
+	return matview_role_may_see(GetUserId(), owner);
 }
 
 /* Fills row columns one after the other. */
