@@ -208,10 +208,11 @@ typedef struct RefreshSlot
 {
 	SlotState state;
 	Oid dboid;
-	Oid view;   /* what it refreshes, or refreshed last */
-	uint32 job; /* number of the job, to tell two of the same view apart */
-	bool quit;  /* the process is asked to end */
-	pid_t pid;  /* 0 until the process runs */
+	Oid view;      /* what it refreshes, or refreshed last */
+	uint32 job;    /* number of the job, to tell two of the same view apart */
+	bool gave_way; /* it was cancelled for somebody who waited */
+	bool quit;     /* the process is asked to end */
+	pid_t pid;     /* 0 until the process runs */
 	int procno;
 	TimestampTz since; /* of the state */
 	int requester;     /* number of the PGPROC that waits for the job; -1 = none */

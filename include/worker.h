@@ -57,6 +57,9 @@ extern DispatchResult dispatch_refresh(Oid view, int priority, const char *sourc
 									   const char *reason, DispatchTicket *ticket);
 extern bool dispatch_finished(const DispatchTicket *ticket);
 
+/* Cancels refreshes that other statements wait for.  Runs in a transaction of the caller's. */
+extern void yield_to_waiters(void);
+
 /* Signals and memory that all three kinds of process start with. */
 extern void worker_setup_signals(void);
 

@@ -44,6 +44,7 @@ assign(RefreshSlot *slot, Oid view, const char *source, const char *reason, Disp
 	slot->view = view;
 	slot->job++;
 	slot->quit = false;
+	slot->gave_way = false;
 	slot->requester = ticket ? compat_my_procno() : -1;
 	if (ticket != NULL)
 	{
@@ -271,6 +272,12 @@ worker_run_job(Oid view, const char *source, const char *reason)
 	}
 	PG_END_TRY();
 
+	if (failure != NULL && my_slot >= 0 && slots_array()[my_slot].gave_way)
+	{
+		failure->sqlerrcode = ERRCODE_LOCK_NOT_AVAILABLE;
+		failure->message = "gave way to a statement that waited for a lock of the refresh";
+		failure->detail = NULL;
+	}
 	if (failure != NULL)
 	{
 		INSTR_TIME_SET_CURRENT(duration);
@@ -280,7 +287,6 @@ worker_run_job(Oid view, const char *source, const char *reason)
 			(errcode(failure->sqlerrcode),
 			 errmsg("pgopt could not refresh materialized view %u: %s", view, failure->message)));
 		note_failure(view, source, reason, INSTR_TIME_GET_MICROSEC(duration), failure);
-		FreeErrorData(failure);
 	}
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);

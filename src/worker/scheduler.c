@@ -31,6 +31,9 @@
 #include "core.h"
 #include "worker.h"
 
+/* While a refresh runs, it is looked for statements that wait for it this often. */
+#define YIELD_PAUSE_MS 500
+
 /* pgopt.refresh_log is trimmed this often. */
 #define TRIM_PAUSE_MS (3600 * 1000)
 
@@ -427,6 +430,15 @@ needs_naps(void)
 	return false;
 }
 
+static bool
+any_running(void)
+{
+	for (int i = 0; i < registry->nviews; i++)
+		if (registry->views[i].running)
+			return true;
+	return false;
+}
+
 static long
 cycle(void)
 {
@@ -460,6 +472,13 @@ cycle(void)
 	}
 	if (needs_naps())
 		timeout = Min(timeout, pgopt_worker_naptime);
+	if (any_running())
+	{
+		begin();
+		yield_to_waiters();
+		commit();
+		timeout = Min(timeout, YIELD_PAUSE_MS);
+	}
 	arm_tables();
 	return timeout;
 }
