@@ -77,6 +77,7 @@ typedef struct DatabaseState
 	pg_atomic_uint64 lost_at; /* TimestampTz of the last one; 0 = never */
 	pg_atomic_uint32 ddl_in_flight;
 	pg_atomic_uint64 ddl_generation;      /* moves when what views read may have been redefined */
+	pg_atomic_uint64 function_generation; /* moves when a function was replaced or dropped */
 	pg_atomic_uint64 verified_generation; /* the worker has checked all views' definitions at it */
 	pg_atomic_uint32 config_relid;        /* pgopt.matview of this database */
 	pg_atomic_uint64 config_generation;   /* moves when pgopt.matview or the extension changed */
@@ -196,6 +197,12 @@ extern uint64 counters_refused(void);
  * aborts.  Other changes of it count as somebody else's.
  */
 extern void tracker_own_refresh(Oid matview);
+
+/*
+ * Brackets a REFRESH MATERIALIZED VIEW that pgopt runs itself.  Any other one
+ * makes all changes of matviews in its transaction somebody else's.
+ */
+extern void tracker_own_statement(bool own);
 
 /* Tells the worker, at commit, that this view's row in pgopt.matview_state changed. */
 extern void tracker_note_state_change(Oid matview);

@@ -164,7 +164,8 @@ typedef struct Registry
 	MemoryContext context;
 	ManagedView *views;
 	int nviews;
-	ManagedView **by_oid; /* sorted */
+	bool trusts_definitions; /* DDL since the last look at them makes no view uncertain */
+	ManagedView **by_oid;    /* sorted */
 } Registry;
 
 extern Registry *registry_load(MemoryContext context);

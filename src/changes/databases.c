@@ -116,6 +116,7 @@ init_slot(DatabaseState *db, Oid dboid)
 	pg_atomic_init_u64(&db->lost_at, 0);
 	pg_atomic_init_u32(&db->ddl_in_flight, 0);
 	pg_atomic_init_u64(&db->ddl_generation, 1);
+	pg_atomic_init_u64(&db->function_generation, 1);
 	pg_atomic_init_u64(&db->verified_generation, 0);
 	pg_atomic_init_u32(&db->config_relid, InvalidOid);
 	pg_atomic_init_u64(&db->config_generation, 1);

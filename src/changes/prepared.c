@@ -213,7 +213,10 @@ forget_xact(DatabaseState *db, PreparedXact *xact, Resolution resolution)
 		if (counters != NULL)
 		{
 			if (resolution == RESOLVED_UNKNOWN)
+			{
+				pg_atomic_fetch_add_u64(&counters->foreign, 1);
 				counters_mark_unknown(db, counters, now);
+			}
 			counters_unpin(counters);
 		}
 		hash_search(touches, &touch->key, HASH_REMOVE, NULL);
@@ -307,8 +310,11 @@ prepared_after_commit(DatabaseState *db, const PreparedWatch *watch)
 		after.inserted -= before->inserted;
 		after.updated -= before->updated;
 		after.deleted -= before->deleted;
-		if (after.inserted + after.updated + after.deleted > 0 || after.truncated)
-			counters_add(db, counters, &after, now);
+		if (after.inserted + after.updated + after.deleted == 0 && !after.truncated)
+			continue;
+		/* who refreshed a matview in it is not recorded, so it was somebody else */
+		pg_atomic_fetch_add_u64(&counters->foreign, 1);
+		counters_add(db, counters, &after, now);
 	}
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);

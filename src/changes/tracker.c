@@ -25,8 +25,11 @@
 #include "access/transam.h"
 #include "access/twophase.h"
 #include "access/xact.h"
+#include "catalog/pg_attrdef.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "catalog/pg_enum.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_policy.h"
@@ -69,8 +72,10 @@ typedef struct NotedViews
 	int room;
 } NotedViews;
 
-static NotedViews own_refreshes; /* refreshed by pgopt itself */
-static NotedViews state_changes; /* whose row in pgopt.matview_state changed */
+static bool own_statement = false;   /* the REFRESH under way is pgopt's own */
+static bool foreign_refresh = false; /* one that is not was run in this transaction */
+static NotedViews own_refreshes;     /* refreshed by pgopt itself */
+static NotedViews state_changes;     /* whose row in pgopt.matview_state changed */
 
 /* The gid that PREPARE TRANSACTION was given; a replication worker gives none. */
 static char prepare_gid[GIDSIZE];
@@ -107,9 +112,17 @@ tracker_note_state_change(Oid matview)
 	note_view(&state_changes, matview);
 }
 
+void
+tracker_own_statement(bool own)
+{
+	own_statement = own;
+}
+
 static bool
 is_own_refresh(Oid relid)
 {
+	if (foreign_refresh)
+		return false;
 	for (int i = 0; i < own_refreshes.count; i++)
 		if (own_refreshes.views[i].matview == relid)
 			return true;
@@ -121,21 +134,39 @@ typedef enum CatalogMeaning
 {
 	CATALOG_NOTHING,
 	CATALOG_DEFINITIONS, /* what views read may have been redefined */
+	CATALOG_FUNCTIONS,   /* the same, by a function that was replaced */
 	CATALOG_CONTENTS,    /* what expressions yield may have changed */
 	CATALOG_EXTENSION,   /* an extension came or went */
 	CATALOG_DATABASE     /* a database came or went */
 } CatalogMeaning;
 
+/*
+ * What views read is defined in few catalogs.  Those that every CREATE TABLE
+ * fills, temporary tables included, count only where rows of them were
+ * changed, or where columns were added to a table that was there before.
+ */
 static CatalogMeaning
-catalog_meaning(Oid relid)
+catalog_meaning(const PgStat_TableXactStatus *trans)
 {
-	switch (relid)
+	bool replaced = trans->tuples_updated > 0;
+
+	switch (compat_tabstat_relid(trans->parent))
 	{
 		case InheritsRelationId:
 		case RewriteRelationId:
-		case ProcedureRelationId:
 		case PolicyRelationId:
 			return CATALOG_DEFINITIONS;
+		case ProcedureRelationId:
+			return replaced || trans->tuples_deleted > 0 ? CATALOG_FUNCTIONS : CATALOG_NOTHING;
+		case RelationRelationId:
+			/* the swap at the end of a refresh changes its row too */
+			return replaced && own_refreshes.count == 0 ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
+		case AttributeRelationId:
+			return replaced ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
+		case AttrDefaultRelationId:
+			return replaced || trans->tuples_deleted > 0 ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
+		case EnumRelationId:
+			return replaced ? CATALOG_CONTENTS : CATALOG_NOTHING;
 		case TSConfigRelationId:
 		case TSConfigMapRelationId:
 		case TSDictionaryRelationId:
@@ -210,9 +241,9 @@ mark_in_flight(DatabaseState *db)
 			continue;
 		if (relid < FirstNormalObjectId)
 		{
-			CatalogMeaning meaning = catalog_meaning(relid);
+			CatalogMeaning meaning = catalog_meaning(trans);
 
-			if (meaning == CATALOG_DEFINITIONS && ddl_pin == NULL)
+			if ((meaning == CATALOG_DEFINITIONS || meaning == CATALOG_FUNCTIONS) && ddl_pin == NULL)
 			{
 				pg_atomic_fetch_add_u32(&db->ddl_in_flight, 1);
 				ddl_pin = db;
@@ -248,6 +279,8 @@ static void
 end_transaction(void)
 {
 	counts_were_off = false;
+	own_statement = false;
+	foreign_refresh = false;
 	own_refreshes.count = 0;
 	state_changes.count = 0;
 	prepare_gid[0] = '\0';
@@ -280,12 +313,16 @@ entry_of(const PgStat_TableXactStatus *trans, int *next_pin)
 }
 
 static void
-count_catalog_change(DatabaseState *db, Oid relid)
+count_catalog_change(DatabaseState *db, const PgStat_TableXactStatus *trans)
 {
-	switch (catalog_meaning(relid))
+	switch (catalog_meaning(trans))
 	{
 		case CATALOG_NOTHING:
 			break;
+		case CATALOG_FUNCTIONS:
+			if (db != NULL)
+				pg_atomic_fetch_add_u64(&db->function_generation, 1);
+			/* FALLTHROUGH */
 		case CATALOG_DEFINITIONS:
 			if (db != NULL)
 			{
@@ -349,7 +386,7 @@ count_changes(DatabaseState *db)
 		if (!changed_something(trans))
 			continue;
 		if (relid < FirstNormalObjectId)
-			count_catalog_change(db, relid);
+			count_catalog_change(db, trans);
 		else if (db != NULL)
 			count_table_change(db, trans, &next_pin);
 	}
@@ -448,6 +485,7 @@ tracker_subxact_callback(SubXactEvent event, SubTransactionId mySubid, SubTransa
 {
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
+	own_statement = false;
 	forget_from(&own_refreshes, mySubid);
 	forget_from(&state_changes, mySubid);
 }
@@ -488,6 +526,9 @@ tracker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnl
 
 	if (!pgstat_track_counts)
 		counts_were_off = true;
+
+	if (IsA(parsetree, RefreshMatViewStmt) && !own_statement)
+		foreign_refresh = true;
 
 	if (!IsA(parsetree, TransactionStmt) || database_state() == NULL)
 	{

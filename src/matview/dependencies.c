@@ -23,6 +23,8 @@
 #include "access/transam.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_attrdef.h"
+#include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_language.h"
@@ -49,12 +51,14 @@
 typedef struct Walk
 {
 	Dependencies *result;
-	Oid owner;    /* of the matview: whose rights count */
+	Oid owner;    /* whose rights count: of the matview, or of the view that is walked */
 	List *relids; /* OID lists */
 	List *upstream;
 	List *visited; /* views and matviews that were walked */
 	int depth;
-	bool counting; /* false below another matview: only the order matters there */
+	bool counting;    /* false below another matview: only the order matters there */
+	bool whole_row;   /* it uses a row as a whole, whatever columns it has */
+	bool replaceable; /* it calls functions whose callees can be replaced */
 	bool nowait;
 	bool busy; /* nowait found a lock taken */
 } Walk;
@@ -150,6 +154,8 @@ walk_definition(Walk *walk, Oid relid)
 		UnlockRelationOid(relid, AccessShareLock);
 		return;
 	}
+	if (rel->rd_rel->relkind == RELKIND_VIEW && !RelationHasSecurityInvoker(rel))
+		walk->owner = rel->rd_rel->relowner;
 	if (walk->counting)
 	{
 		char *text = nodeToString(query);
@@ -189,6 +195,61 @@ why_untracked(Walk *walk, Oid relid, Form_pg_class form)
 	return NULL;
 }
 
+/*
+ * What DDL on a table can change in the result of a query that reads it: row
+ * security, and the expressions of generated columns.
+ */
+static void
+mix_table(Walk *walk, Oid relid, Form_pg_class form)
+{
+	Relation rel;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	mix_fingerprint(walk, &relid, sizeof(relid));
+	mix_fingerprint(walk, &form->relowner, sizeof(form->relowner));
+	mix_fingerprint(walk, &form->relrowsecurity, sizeof(form->relrowsecurity));
+	mix_fingerprint(walk, &form->relforcerowsecurity, sizeof(form->relforcerowsecurity));
+
+	rel = table_open(AttrDefaultRelationId, AccessShareLock);
+	ScanKeyInit(
+		&key, Anum_pg_attrdef_adrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, AttrDefaultIndexId, true, NULL, 1, &key);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		TransactionId version = HeapTupleHeaderGetRawXmin(tuple->t_data);
+
+		mix_fingerprint(walk, &version, sizeof(version));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* The columns of a table, for a query that uses its rows as a whole. */
+static void
+mix_columns(Walk *walk, Oid relid)
+{
+	Relation rel = table_open(AttributeRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(
+		&key, Anum_pg_attribute_attrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, AttributeRelidNumIndexId, true, NULL, 1, &key);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Form_pg_attribute form = (Form_pg_attribute) GETSTRUCT(tuple);
+
+		mix_fingerprint(walk, &form->attnum, sizeof(form->attnum));
+		mix_fingerprint(walk, NameStr(form->attname), strlen(NameStr(form->attname)));
+		mix_fingerprint(walk, &form->atttypid, sizeof(form->atttypid));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
 static void
 add_stored_relation(Walk *walk, Oid relid, const char *kind)
 {
@@ -212,7 +273,10 @@ add_stored_relation(Walk *walk, Oid relid, const char *kind)
 	untracked = why_untracked(walk, relid, form);
 	add_detail(walk, relid, NULL, kind, untracked);
 	if (walk->counting && form->relkind != RELKIND_FOREIGN_TABLE)
+	{
 		walk->relids = lappend_oid(walk->relids, relid);
+		mix_table(walk, relid, form);
+	}
 	ReleaseSysCache(tuple);
 }
 
@@ -257,14 +321,18 @@ add_table(Walk *walk, Oid relid, bool inherited)
 	list_free(children);
 }
 
+/* A view reads with the rights of its own owner, unless it is a security invoker. */
 static void
 walk_view(Walk *walk, Oid relid)
 {
+	Oid caller = walk->owner;
+
 	if (list_member_oid(walk->visited, relid))
 		return;
 	walk->visited = lappend_oid(walk->visited, relid);
 	add_detail(walk, relid, NULL, "view", NULL);
 	walk_definition(walk, relid);
+	walk->owner = caller;
 }
 
 static void
@@ -316,20 +384,12 @@ add_relation(Walk *walk, RangeTblEntry *rte)
 static const char *
 why_untracked_builtin(Oid funcid)
 {
-	static const char *const prefixes[] = {"pg_",
-										   "has_",
-										   "inet_",
-										   "txid_",
-										   "query_to_",
-										   "table_to_",
-										   "schema_to_",
-										   "database_to_",
-										   "cursor_to_",
-										   "to_reg",
-										   "row_security_",
-										   "current_",
-										   "session_",
-										   "getpg"};
+	static const char *const prefixes[] = {
+		"pg_",       "has_",          "inet_",        "txid_",       "query_to_",
+		"table_to_", "schema_to_",    "database_to_", "cursor_to_",  "reg",
+		"to_reg",    "row_security_", "current_",     "session_",    "getpg",
+		"obj_desc",  "col_desc",      "shobj_desc",   "format_type",
+	};
 	char *name;
 
 	switch (funcid)
@@ -339,6 +399,8 @@ why_untracked_builtin(Oid funcid)
 		case F_STATEMENT_TIMESTAMP:
 		case F_AGE_TIMESTAMPTZ:
 		case F_AGE_TIMESTAMP:
+		case F_AGE_XID:
+		case F_MXID_AGE:
 			return "depends on the current time";
 		case F_PG_TYPEOF:
 		case F_PG_CLIENT_ENCODING:
@@ -423,6 +485,8 @@ check_function(Oid funcid, void *context)
 
 		mix_fingerprint(walk, &funcid, sizeof(funcid));
 		mix_fingerprint(walk, &version, sizeof(version));
+		if (form->prolang != ClanguageId && form->prolang != INTERNALlanguageId)
+			walk->replaceable = true;
 	}
 	if (untracked != NULL || funcid >= FirstNormalObjectId)
 	{
@@ -496,6 +560,8 @@ walk_node(Node *node, Walk *walk)
 				break;
 		}
 	}
+	else if (IsA(node, Var) && ((Var *) node)->varattno == 0)
+		walk->whole_row = true;
 	else if (IsA(node, NextValueExpr))
 	{
 		what = "nextval";
@@ -563,8 +629,17 @@ dependencies_resolve(Oid matview, bool nowait)
 	if (walk.busy)
 		return NULL;
 
+	/* A function that calls others does not say which: any that was replaced may be one. */
+	if (walk.replaceable && database_state() != NULL)
+	{
+		uint64 generation = pg_atomic_read_u64(&database_state()->function_generation);
+
+		mix_fingerprint(&walk, &generation, sizeof(generation));
+	}
 	walk.result->relids = sorted_array(walk.relids, &walk.result->nrelids);
 	walk.result->upstream = sorted_array(walk.upstream, &walk.result->nupstream);
+	for (int i = 0; walk.whole_row && i < walk.result->nrelids; i++)
+		mix_columns(&walk, walk.result->relids[i]);
 	mix_fingerprint(&walk, walk.result->relids, walk.result->nrelids * sizeof(Oid));
 	walk.result->fingerprint &= PG_INT64_MAX; /* it is kept in a bigint */
 	return walk.result;

@@ -202,6 +202,7 @@ pgopt_manage(PG_FUNCTION_ARGS)
 		values[1] = CStringGetTextDatum(
 			strategy_name(parse_strategy(text_to_cstring(PG_GETARG_TEXT_PP(1)))));
 	values[5] = current_settings();
+	registry_rebind();
 
 	pgopt_spi_begin(&spi);
 	(void) pgopt_spi_execute(
@@ -416,6 +417,7 @@ pgopt_refresh(PG_FUNCTION_ARGS)
 	matview = own_matview(PG_GETARG_OID(0));
 	InitMaterializedSRF(fcinfo, 0);
 
+	registry_rebind();
 	registry = registry_load_evaluated(pgopt_is_preloaded() ? database_attach() : NULL);
 	view = registry_find(registry, matview);
 	if (view == NULL)

@@ -392,7 +392,9 @@ refresh_concurrently(const char *qualified_name)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
+	tracker_own_statement(true);
 	result = SPI_execute(sql, false, 0);
+	tracker_own_statement(false);
 	if (result != SPI_OK_UTILITY)
 		elog(ERROR, "REFRESH gave %s", SPI_result_code_string(result));
 	SPI_finish();

@@ -9,6 +9,7 @@
  */
 #include "pgopt.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -400,4 +401,5 @@ registry_rebind(void)
 		false,
 		SPI_OK_DELETE);
 	pgopt_spi_end(&spi);
+	CommandCounterIncrement();
 }

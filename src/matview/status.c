@@ -50,9 +50,23 @@ count_reads(const ManagedView *view)
 	return reads;
 }
 
+/*
+ * Was the definition looked at since the last DDL?  The worker does not ask:
+ * it looks a little later, and schedules by what it knew until then.
+ */
+static bool
+definition_is_certain(const Registry *registry, const ManagedView *view, DatabaseState *db)
+{
+	uint64 generation = pg_atomic_read_u64(&db->ddl_generation);
+
+	return registry->trusts_definitions || view->ddl_generation == generation ||
+		   pg_atomic_read_u64(&db->verified_generation) == generation;
+}
+
 /* Why it cannot be told what changed since the last refresh, or NULL when it can. */
 static const char *
-why_unknown(const ManagedView *view, DatabaseState *db, const ChangeSums *sums)
+why_unknown(const Registry *registry, const ManagedView *view, DatabaseState *db,
+			const ChangeSums *sums)
 {
 	TableCounters *own;
 
@@ -67,9 +81,7 @@ why_unknown(const ManagedView *view, DatabaseState *db, const ChangeSums *sums)
 		return "pgopt has not refreshed it yet";
 	if (view->epoch != changes_epoch())
 		return "the server was restarted since the last refresh";
-	if (view->redefined ||
-		(view->ddl_generation != pg_atomic_read_u64(&db->ddl_generation) &&
-		 pg_atomic_read_u64(&db->verified_generation) != pg_atomic_read_u64(&db->ddl_generation)))
+	if (view->redefined || !definition_is_certain(registry, view, db))
 		return "what it reads may have been redefined since the last refresh";
 	if (database_lost(db) != view->seen_lost)
 		return "changes were not counted in this database since the last refresh";
@@ -84,7 +96,7 @@ why_unknown(const ManagedView *view, DatabaseState *db, const ChangeSums *sums)
 }
 
 static void
-evaluate_view(ManagedView *view, DatabaseState *db, TimestampTz now)
+evaluate_view(const Registry *registry, ManagedView *view, DatabaseState *db, TimestampTz now)
 {
 	ChangeSums sums;
 	TableCounters *own = counters_find(MyDatabaseId, view->oid);
@@ -100,7 +112,7 @@ evaluate_view(ManagedView *view, DatabaseState *db, TimestampTz now)
 	counters_sum(view->relids, view->nrelids, &sums);
 	in_flight = in_flight || sums.in_flight;
 
-	unknown = why_unknown(view, db, &sums);
+	unknown = why_unknown(registry, view, db, &sums);
 	view->known = (unknown == NULL);
 	view->pending = view->known ? (int64) (sums.rows - view->seen_rows) : 0;
 	view->truncated = view->known && sums.truncated != view->seen_truncated;
@@ -177,7 +189,7 @@ status_evaluate(Registry *registry, DatabaseState *db, TimestampTz now)
 {
 	pgstat_clear_snapshot();
 	for (int i = 0; i < registry->nviews; i++)
-		evaluate_view(&registry->views[i], db, now);
+		evaluate_view(registry, &registry->views[i], db, now);
 	for (int i = 0; i < registry->nviews; i++)
 		registry->views[i].mark = 0;
 	for (int i = 0; i < registry->nviews; i++)

@@ -228,11 +228,13 @@ Datum
 pgopt_refresh_all(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool delegate = may_delegate();
+	bool delegate;
 	Registry *registry;
 
 	matview_require_writable("pgopt_refresh_all()");
 	InitMaterializedSRF(fcinfo, 0);
+	registry_rebind();
+	delegate = may_delegate();
 	registry = registry_load_evaluated(pgopt_is_preloaded() ? database_attach() : NULL);
 	for (int i = 0; i < registry->nviews; i++)
 	{
@@ -250,11 +252,13 @@ Datum
 pgopt_refresh_due(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	bool delegate = may_delegate();
+	bool delegate;
 	Registry *registry;
 
 	matview_require_writable("pgopt_refresh_due()");
 	InitMaterializedSRF(fcinfo, 0);
+	registry_rebind();
+	delegate = may_delegate();
 	registry = registry_load_evaluated(pgopt_is_preloaded() ? database_attach() : NULL);
 	plan_make(registry, GetCurrentTimestamp());
 	for (int i = 0; i < registry->nviews; i++)
@@ -276,8 +280,7 @@ pgopt_refresh_due(PG_FUNCTION_ARGS)
 		matview_note_unchanged(view->oid, "due", view->due_reason);
 		matview_put_outcome(rsinfo, view->oid, "unchanged", NULL, 0, view->due_reason);
 	}
-	/* Where no worker runs, this is who keeps the configuration and the log in order. */
-	registry_rebind();
+	/* Where no worker runs, this is who keeps the log short. */
 	(void) matview_trim_log();
 	return (Datum) 0;
 }

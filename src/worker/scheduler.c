@@ -37,6 +37,9 @@
 /* pgopt.refresh_log is trimmed this often. */
 #define TRIM_PAUSE_MS (3600 * 1000)
 
+/* After DDL, definitions are looked at once more no earlier than this after the last time. */
+#define SHORTEST_VERIFICATION_PAUSE USECS_PER_SEC
+
 /* Reading single views anew leaves their old strings behind: after so many, all are read. */
 #define MAX_RELOADS 2000
 
@@ -57,7 +60,8 @@ static HTAB *tables = NULL; /* of ArmedTable; lives and dies with the registry *
 static uint64 seen_config = 0;
 static uint64 seen_state = 0;
 static uint64 seen_ddl = 0;
-static int reloads = 0; /* of single views, since everything was read */
+static TimestampTz next_verification = 0; /* of definitions, after DDL */
+static int reloads = 0;                   /* of single views, since everything was read */
 
 static void
 begin(void)
@@ -194,7 +198,10 @@ load_registry(void)
 {
 	MemoryContext old;
 	uint64 generation;
+	TimestampTz start = GetCurrentTimestamp();
 
+	/* The generations come first: what is changed after that moves them on. */
+	generation = pg_atomic_read_u64(&db->ddl_generation);
 	seen_config = pg_atomic_read_u64(&db->config_generation);
 	seen_state = database_state_generation(db);
 	reloads = 0;
@@ -209,7 +216,6 @@ load_registry(void)
 	}
 	pg_atomic_write_u32(&db->config_relid, pgopt_table_oid("matview"));
 	registry_rebind();
-	CommandCounterIncrement();
 	UpdateActiveSnapshotCommandId();
 
 	MemoryContextReset(registry_context);
@@ -217,8 +223,7 @@ load_registry(void)
 	registry = registry_load(registry_context);
 	MemoryContextSwitchTo(old);
 
-	/* The generation comes first: what is defined after that moves it on. */
-	generation = pg_atomic_read_u64(&db->ddl_generation);
+	registry->trusts_definitions = true;
 	registry_verify(registry, db);
 	persist_redefinitions();
 	if (all_verified(generation))
@@ -228,6 +233,10 @@ load_registry(void)
 	}
 	register_tables();
 	commit();
+
+	/* Frequent DDL must not keep this process busy: a twentieth of the time at most. */
+	next_verification = GetCurrentTimestamp();
+	next_verification += Max(SHORTEST_VERIFICATION_PAUSE, 20 * (next_verification - start));
 }
 
 /* Catches up with refreshes that were committed, view by view where there are few. */
@@ -421,8 +430,7 @@ time_to_wait(TimestampTz now)
 static bool
 needs_naps(void)
 {
-	if (prepared_count(MyDatabaseId) > 0 ||
-		pg_atomic_read_u64(&db->verified_generation) != pg_atomic_read_u64(&db->ddl_generation))
+	if (prepared_count(MyDatabaseId) > 0)
 		return true;
 	for (int i = 0; i < registry->nviews; i++)
 		if (registry->views[i].strategy == STRATEGY_SMART && !registry->views[i].unchanged)
@@ -439,14 +447,21 @@ any_running(void)
 	return false;
 }
 
+static bool
+definitions_moved(void)
+{
+	return seen_ddl != pg_atomic_read_u64(&db->ddl_generation);
+}
+
 static long
 cycle(void)
 {
 	TimestampTz now;
 	long timeout;
 
+	now = GetCurrentTimestamp();
 	if (registry == NULL || seen_config != pg_atomic_read_u64(&db->config_generation) ||
-		seen_ddl != pg_atomic_read_u64(&db->ddl_generation))
+		(definitions_moved() && now >= next_verification))
 		load_registry();
 	else
 		follow_state_changes();
@@ -463,13 +478,15 @@ cycle(void)
 
 	plan_make(registry, now);
 	mark_running();
-	note_skipped(now);
 	timeout = TRIM_PAUSE_MS;
 	if (pgopt_auto_refresh)
 	{
+		note_skipped(now);
 		(void) hand_out();
 		timeout = Min(timeout, time_to_wait(now));
 	}
+	if (definitions_moved())
+		timeout = Min(timeout, Max(TimestampDifferenceMilliseconds(now, next_verification), 10));
 	if (needs_naps())
 		timeout = Min(timeout, pgopt_worker_naptime);
 	if (any_running())
