@@ -35,26 +35,37 @@ typedef struct TableKey
 	Oid relid;
 } TableKey;
 
+/*
+ * Counts of one table since the server started (rows), of transactions that
+ * truncated or dropped it, and of changes of unknown size.
+ *
+ * registered: a managed view reads it.  claimed_by: the transaction that
+ * registered it, as long as others may not see why.  Both are under the
+ * partition lock.  in_flight: transactions that may be visible but are not
+ * counted yet, and prepared ones.  foreign: for a matview, changes that pgopt
+ * did not make itself.  birth: number of the entry among all that were ever
+ * made; one that was removed and made again never compares equal.
+ */
 typedef struct TableCounters
 {
-	TableKey key;               /* hash key: must be first */
-	bool registered;            /* a managed view reads it; under the partition lock */
-	TransactionId claimed_by;   /* registered by this transaction, which has yet to commit why;
-							   * under the partition lock */
-	pg_atomic_uint32 in_flight; /* transactions that may be visible but are not counted yet, and
-								 * prepared ones */
-	pg_atomic_uint64 inserted;  /* rows, since the server started */
+	TableKey key; /* hash key: must be first */
+	bool registered;
+	TransactionId claimed_by;
+	uint64 birth;
+	pg_atomic_uint32 in_flight;
+	pg_atomic_uint64 inserted;
 	pg_atomic_uint64 updated;
 	pg_atomic_uint64 deleted;
-	pg_atomic_uint64 truncated; /* transactions that truncated or dropped it */
-	pg_atomic_uint64 unknown;   /* changes of unknown size */
-	pg_atomic_uint64 foreign;   /* for a matview: changes that pgopt did not make itself */
-	pg_atomic_uint64
-		first_change; /* TimestampTz of the oldest change that not all views have seen; 0
-									 * = none */
-	pg_atomic_uint64 last_change; /* TimestampTz; 0 = none */
-	pg_atomic_uint64 wake_at;     /* wake the worker when the rows changed reach this; UINT64_MAX =
-									 * never */
+	pg_atomic_uint64 truncated;
+	pg_atomic_uint64 unknown;
+	pg_atomic_uint64 foreign;
+	pg_atomic_uint64 first_change; /* TimestampTz; not seen by all views yet; 0 = none */
+	pg_atomic_uint64 last_change;  /* TimestampTz; 0 = none */
+	pg_atomic_uint64 wake_at;      /* rows at which to wake the worker; UINT64_MAX = never */
+
+	/* For a managed view: at this generation its definition gave this fingerprint. */
+	pg_atomic_uint64 verified_generation;
+	pg_atomic_uint64 verified_fingerprint;
 } TableCounters;
 
 /* Why changes of a whole database became unknown. */
@@ -69,29 +80,41 @@ typedef enum LostReason
 /* Views whose state changed, that a worker can catch up with one by one. */
 #define STATE_RING 64
 
+/*
+ * A database that pgopt looks after.
+ *
+ * epoch: random, see changes_epoch().  in_flight: transactions that will mark
+ * the database as lost.  ddl_generation moves when what views read may have
+ * been redefined, function_generation when a function was replaced or dropped,
+ * config_generation when pgopt.matview or the extension changed; the first of
+ * these is held in flight by ddl_in_flight as tables are.  state_ring holds
+ * the views whose state changed last: number n in slot n % STATE_RING.
+ * wanted: a worker found the extension, so one is to run.  waits_for_slot: the
+ * worker found all refresh workers taken.  hold: pid of a backend that needs
+ * the database to itself.  worker_beat: TimestampTz of the last cycle.
+ */
 typedef struct DatabaseState
 {
-	pg_atomic_uint32 dboid;     /* InvalidOid = free */
-	pg_atomic_uint32 in_flight; /* transactions that will mark the database as lost */
+	pg_atomic_uint32 dboid; /* InvalidOid = free */
+	uint64 epoch;
+	pg_atomic_uint32 in_flight;
 	pg_atomic_uint64 lost[LOST_REASONS];
 	pg_atomic_uint64 lost_at; /* TimestampTz of the last one; 0 = never */
 	pg_atomic_uint32 ddl_in_flight;
-	pg_atomic_uint64 ddl_generation;      /* moves when what views read may have been redefined */
-	pg_atomic_uint64 function_generation; /* moves when a function was replaced or dropped */
-	pg_atomic_uint64 verified_generation; /* the worker has checked all views' definitions at it */
-	pg_atomic_uint32 config_relid;        /* pgopt.matview of this database */
-	pg_atomic_uint64 config_generation;   /* moves when pgopt.matview or the extension changed */
-	slock_t state_mutex;                  /* protects the two below */
-	uint64 state_generation;              /* views whose state changed, so far */
-	Oid state_ring[STATE_RING];           /* the last of them: number n is in slot n % STATE_RING */
-	pg_atomic_uint32 worker_procno;       /* number + 1 of the worker's PGPROC; 0 = none */
+	pg_atomic_uint64 ddl_generation;
+	pg_atomic_uint64 function_generation;
+	pg_atomic_uint32 config_relid; /* pgopt.matview of this database */
+	pg_atomic_uint64 config_generation;
+	slock_t state_mutex; /* protects the two below */
+	uint64 state_generation;
+	Oid state_ring[STATE_RING];
+	pg_atomic_uint32 worker_procno; /* number + 1 of its PGPROC; 0 = none */
 	pg_atomic_uint32 worker_pid;
-	pg_atomic_uint32 wanted;         /* the worker found the extension: it is to be started again */
-	pg_atomic_uint32 waits_for_slot; /* the worker found all refresh workers taken */
-	pg_atomic_uint32 hold; /* pid of a backend that needs the database to itself; 0 = none */
-	pg_atomic_uint32
-		prepared_adopted;         /* prepared transactions from before the start were looked at */
-	pg_atomic_uint64 worker_beat; /* TimestampTz of the worker's last cycle */
+	pg_atomic_uint64 worker_beat;
+	pg_atomic_uint32 wanted;
+	pg_atomic_uint32 waits_for_slot;
+	pg_atomic_uint32 hold;
+	pg_atomic_uint32 prepared_adopted; /* those from before the start were looked at */
 } DatabaseState;
 
 /* Sums over the tables that a view reads; compare two of them for equality, never for order. */
@@ -110,7 +133,11 @@ typedef struct ChangeSums
 
 extern void changes_init(void); /* hooks and callbacks; called once by _PG_init */
 
-/* A number that differs for every start of the server, crash restarts included. */
+/*
+ * A number that differs for every start of the server, crash restarts
+ * included, and for every database: counters of one epoch mean nothing in
+ * another.  0 where the database has none.
+ */
 extern uint64 changes_epoch(void);
 
 /* --- databases (databases.c) ----------------------------------------------- */
@@ -128,6 +155,9 @@ extern DatabaseState *database_state_of(Oid dboid);
 extern void database_forget(Oid dboid);
 extern uint64 database_lost(DatabaseState *db);
 extern void database_mark_lost(DatabaseState *db, LostReason reason);
+
+/* Makes every database look at its views' definitions again. */
+extern void databases_redefine_all(void);
 
 /* Sets the latch of the database's worker; harmless when there is none. */
 extern void database_wake_worker(DatabaseState *db);
@@ -183,6 +213,10 @@ extern void counters_sum(const Oid *relids, int nrelids, ChangeSums *sums);
 /* Tables of this database that have an entry; palloc'd. */
 extern Oid *counters_list(int *count);
 
+/* Has the definition of a managed view been looked at in this generation, with this result? */
+extern bool counters_is_verified(Oid view, uint64 generation, uint64 fingerprint);
+extern void counters_set_verified(Oid view, uint64 generation, uint64 fingerprint);
+
 /* Number of tables counted in the server now. */
 extern int64 counters_in_use(void);
 
@@ -206,6 +240,12 @@ extern void tracker_own_statement(bool own);
 
 /* Tells the worker, at commit, that this view's row in pgopt.matview_state changed. */
 extern void tracker_note_state_change(Oid matview);
+
+/*
+ * Adds what the current transaction itself has changed so far in these
+ * (sorted) tables: its own refresh sees it, but it is counted at commit.
+ */
+extern void tracker_add_own_changes(const Oid *relids, int nrelids, ChangeSums *sums);
 
 /* --- prepared transactions (prepared.c) --------------------------------------- */
 

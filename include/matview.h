@@ -141,6 +141,7 @@ typedef struct ManagedView
 	bool fresh;
 	bool truncated;
 	bool redefined;
+	uint64 resolved_at; /* generation at which what it reads was found, if never refreshed */
 	int64 pending;
 	TimestampTz changed_since;
 	double staleness;
@@ -201,6 +202,7 @@ typedef enum SlotState
 	SLOT_FREE,
 	SLOT_STARTING, /* a worker process was asked for */
 	SLOT_RUNNING,  /* refreshing */
+	SLOT_LOST,     /* the process ended in the middle of it */
 	SLOT_IDLE      /* done; the process waits for the next view of its database */
 } SlotState;
 
@@ -211,6 +213,7 @@ typedef struct RefreshSlot
 	Oid dboid;
 	Oid view;      /* what it refreshes, or refreshed last */
 	uint32 job;    /* number of the job, to tell two of the same view apart */
+	bool busy;     /* the view was locked by somebody else for too long */
 	bool gave_way; /* it was cancelled for somebody who waited */
 	bool quit;     /* the process is asked to end */
 	pid_t pid;     /* 0 until the process runs */
@@ -300,13 +303,19 @@ extern void
 matview_refresh(Oid matview, const char *source, const char *reason, RefreshResult *result);
 
 /*
- * Takes the lock that one refresh of a view at a time holds.  Returns false
- * when another one does.
+ * Takes the lock that one refresh of a view at a time holds; readers do not
+ * notice it.  Errors: 55P03 when it could not be had for some seconds.
  */
-extern bool matview_try_lock(Oid matview);
+extern void matview_lock(Oid matview);
 
-/* Keeps that another refresh was under way: the view is looked at again a little later. */
-extern void matview_note_busy(Oid matview);
+/*
+ * Before the first refresh of a view in an epoch: keeps that it was begun, so
+ * that one that takes the server down with it is not repeated at once.
+ */
+extern void matview_note_attempt(Oid matview);
+
+/* It was not begun after all. */
+extern void matview_forget_attempt(Oid matview);
 
 /* Errors for a SQL function that writes, on a standby and in a read-only transaction. */
 extern void matview_require_writable(const char *function);

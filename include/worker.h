@@ -60,7 +60,7 @@ extern bool dispatch_finished(const DispatchTicket *ticket);
 /* Cancels refreshes that other statements wait for.  Runs in a transaction of the caller's. */
 extern void yield_to_waiters(void);
 
-/* Signals and memory that all three kinds of process start with. */
-extern void worker_setup_signals(void);
+/* Signals and settings that all three kinds of process start with. */
+extern void worker_setup(void);
 
 #endif /* PGOPT_WORKER_H */

@@ -47,8 +47,8 @@ typedef struct PreparedWatch
 
 extern void prepared_shmem_request(void);
 extern void prepared_shmem_startup(void);
-extern void prepared_record(DatabaseState *db, TransactionId xid, const char *gid, bool ddl,
-							const Oid *relids, int nrelids);
+extern void prepared_record(DatabaseState *db, TransactionId xid, const char *gid, bool all,
+							bool ddl, const Oid *relids, int nrelids);
 extern void prepared_pin_new_entry(TableCounters *counters);
 extern void prepared_before_finish(const char *gid, PreparedWatch *watch);
 extern void prepared_after_commit(DatabaseState *db, const PreparedWatch *watch);

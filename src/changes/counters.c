@@ -30,6 +30,7 @@
 typedef struct CountersShared
 {
 	LWLockPadded *locks;      /* PARTITIONS of them */
+	pg_atomic_uint64 births;  /* entries made so far */
 	pg_atomic_uint64 refused; /* registrations that found no room */
 } CountersShared;
 
@@ -54,6 +55,7 @@ counters_shmem_startup(void)
 	if (!found)
 	{
 		shared->locks = GetNamedLWLockTranche("pgopt counters");
+		pg_atomic_init_u64(&shared->births, 0);
 		pg_atomic_init_u64(&shared->refused, 0);
 	}
 
@@ -113,6 +115,9 @@ init_entry(TableCounters *entry)
 {
 	entry->registered = false;
 	entry->claimed_by = InvalidTransactionId;
+	entry->birth = pg_atomic_add_fetch_u64(&shared->births, 1);
+	pg_atomic_init_u64(&entry->verified_generation, 0);
+	pg_atomic_init_u64(&entry->verified_fingerprint, 0);
 	pg_atomic_init_u32(&entry->in_flight, 0);
 	pg_atomic_init_u64(&entry->inserted, 0);
 	pg_atomic_init_u64(&entry->updated, 0);
@@ -141,7 +146,10 @@ enter(Oid relid, bool registered, TransactionId claimed_by)
 			init_entry(entry);
 		if (registered)
 			entry->registered = true;
-		if (TransactionIdIsValid(claimed_by))
+		/* of several claims, the youngest one outlives the others */
+		if (TransactionIdIsValid(claimed_by) &&
+			(!TransactionIdIsValid(entry->claimed_by) ||
+			 TransactionIdFollows(claimed_by, entry->claimed_by)))
 			entry->claimed_by = claimed_by;
 	}
 	LWLockRelease(partition_lock(hash));
@@ -302,7 +310,7 @@ counters_sum(const Oid *relids, int nrelids, ChangeSums *sums)
 		sums->rows += pg_atomic_read_u64(&entry->inserted) + pg_atomic_read_u64(&entry->updated) +
 					  pg_atomic_read_u64(&entry->deleted);
 		sums->truncated += pg_atomic_read_u64(&entry->truncated);
-		sums->unknown += pg_atomic_read_u64(&entry->unknown);
+		sums->unknown += pg_atomic_read_u64(&entry->unknown) + entry->birth;
 		first = (TimestampTz) pg_atomic_read_u64(&entry->first_change);
 		last = (TimestampTz) pg_atomic_read_u64(&entry->last_change);
 		if (first != 0 && (sums->first_change == 0 || first < sums->first_change))
@@ -387,6 +395,32 @@ counters_list(int *count)
 	for (int i = PARTITIONS - 1; i >= 0; i--)
 		LWLockRelease(&shared->locks[i].lock);
 	return relids;
+}
+
+bool
+counters_is_verified(Oid view, uint64 generation, uint64 fingerprint)
+{
+	TableCounters *entry = counters_find(MyDatabaseId, view);
+
+	if (entry == NULL || pg_atomic_read_u64(&entry->verified_generation) != generation)
+		return false;
+	pg_read_barrier();
+	return pg_atomic_read_u64(&entry->verified_fingerprint) == fingerprint;
+}
+
+/* Only the worker sets it. */
+void
+counters_set_verified(Oid view, uint64 generation, uint64 fingerprint)
+{
+	TableCounters *entry = counters_find(MyDatabaseId, view);
+
+	if (entry == NULL)
+		return;
+	pg_atomic_write_u64(&entry->verified_generation, 0);
+	pg_write_barrier();
+	pg_atomic_write_u64(&entry->verified_fingerprint, fingerprint);
+	pg_write_barrier();
+	pg_atomic_write_u64(&entry->verified_generation, generation);
 }
 
 int64

@@ -28,7 +28,6 @@
 typedef struct DatabaseTable
 {
 	LWLock *lock;
-	uint64 epoch;                     /* set once, at start */
 	pg_atomic_uint32 version;         /* moves when a slot is taken or freed */
 	pg_atomic_uint32 launcher_procno; /* number + 1; 0 = none */
 	slock_t probe_mutex;              /* protects the three below */
@@ -62,21 +61,12 @@ databases_shmem_startup(void)
 
 	memset(table, 0, sizeof(DatabaseTable));
 	table->lock = &(GetNamedLWLockTranche("pgopt databases"))[0].lock;
-	if (!pg_strong_random(&table->epoch, sizeof(table->epoch)))
-		table->epoch = (uint64) GetCurrentTimestamp();
-	table->epoch &= PG_INT64_MAX; /* it is kept in a bigint */
 	pg_atomic_init_u32(&table->version, 1);
 	pg_atomic_init_u32(&table->launcher_procno, 0);
 	SpinLockInit(&table->probe_mutex);
 	table->probe_all = true;
 	for (int i = 0; i < PGOPT_MAX_DATABASES; i++)
 		pg_atomic_init_u32(&table->databases[i].dboid, InvalidOid);
-}
-
-uint64
-changes_epoch(void)
-{
-	return table ? table->epoch : 0;
 }
 
 DatabaseState *
@@ -106,6 +96,14 @@ database_state(void)
 	return my_state;
 }
 
+uint64
+changes_epoch(void)
+{
+	DatabaseState *db = database_state();
+
+	return db ? db->epoch : 0;
+}
+
 /* Fills a free slot; the caller holds the lock.  The OID comes last: it makes the slot visible. */
 static void
 init_slot(DatabaseState *db, Oid dboid)
@@ -117,7 +115,9 @@ init_slot(DatabaseState *db, Oid dboid)
 	pg_atomic_init_u32(&db->ddl_in_flight, 0);
 	pg_atomic_init_u64(&db->ddl_generation, 1);
 	pg_atomic_init_u64(&db->function_generation, 1);
-	pg_atomic_init_u64(&db->verified_generation, 0);
+	if (!pg_strong_random(&db->epoch, sizeof(db->epoch)))
+		db->epoch = (uint64) GetCurrentTimestamp();
+	db->epoch = (db->epoch & PG_INT64_MAX) | 1; /* it is kept in a bigint, and 0 is none */
 	pg_atomic_init_u32(&db->config_relid, InvalidOid);
 	pg_atomic_init_u64(&db->config_generation, 1);
 	SpinLockInit(&db->state_mutex);
@@ -220,6 +220,18 @@ void
 database_wake_worker(DatabaseState *db)
 {
 	wake_procno(&db->worker_procno);
+}
+
+void
+databases_redefine_all(void)
+{
+	for (int i = 0; i < PGOPT_MAX_DATABASES; i++)
+	{
+		if (pg_atomic_read_u32(&table->databases[i].dboid) == InvalidOid)
+			continue;
+		pg_atomic_fetch_add_u64(&table->databases[i].ddl_generation, 1);
+		database_wake_worker(&table->databases[i]);
+	}
 }
 
 void

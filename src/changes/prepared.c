@@ -125,20 +125,23 @@ find_xact(TransactionId xid)
 
 /* Records a prepared transaction of this database.  Raises nothing, allocates nothing. */
 void
-prepared_record(DatabaseState *db, TransactionId xid, const char *gid, bool ddl, const Oid *relids,
-				int nrelids)
+prepared_record(DatabaseState *db, TransactionId xid, const char *gid, bool all, bool ddl,
+				const Oid *relids, int nrelids)
 {
 	PreparedXact *xact;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	if (find_xact(xid) != NULL || (xact = find_xact(InvalidTransactionId)) == NULL)
+	xact = find_xact(InvalidTransactionId);
+	if (xact == NULL)
+		pg_atomic_fetch_add_u32(&db->in_flight, 1); /* no view is called fresh from now on */
+	if (xact == NULL || find_xact(xid) != NULL)
 	{
 		LWLockRelease(shared->lock);
 		return;
 	}
 	xact->xid = xid;
 	xact->dboid = MyDatabaseId;
-	xact->all = false;
+	xact->all = all;
 	xact->ddl = ddl;
 	xact->gone = false;
 	strlcpy(xact->gid, gid, GIDSIZE);
@@ -153,7 +156,6 @@ prepared_record(DatabaseState *db, TransactionId xid, const char *gid, bool ddl,
 		if (touch == NULL)
 		{
 			xact->all = true;
-			pg_atomic_fetch_add_u32(&db->in_flight, 1);
 			break;
 		}
 		if (!found)
@@ -162,6 +164,10 @@ prepared_record(DatabaseState *db, TransactionId xid, const char *gid, bool ddl,
 			touch->pinned = (counters_pin(relids[i]) != NULL);
 		}
 	}
+	if (xact->all)
+		pg_atomic_fetch_add_u32(&db->in_flight, 1);
+	if (xact->ddl)
+		pg_atomic_fetch_add_u32(&db->ddl_in_flight, 1);
 	LWLockRelease(shared->lock);
 }
 
@@ -209,6 +215,8 @@ forget_xact(DatabaseState *db, PreparedXact *xact, Resolution resolution)
 
 		if (touch->key.xid != xact->xid)
 			continue;
+		if (touch->key.relid == pg_atomic_read_u32(&db->config_relid))
+			pg_atomic_fetch_add_u64(&db->config_generation, 1);
 		counters = touch->pinned ? counters_find(touch->dboid, touch->key.relid) : NULL;
 		if (counters != NULL)
 		{
@@ -223,6 +231,8 @@ forget_xact(DatabaseState *db, PreparedXact *xact, Resolution resolution)
 	}
 	if (xact->all)
 		pg_atomic_fetch_sub_u32(&db->in_flight, 1);
+	if (xact->ddl)
+		pg_atomic_fetch_sub_u32(&db->ddl_in_flight, 1);
 	xact->xid = InvalidTransactionId;
 	pg_atomic_fetch_sub_u32(&shared->count, 1);
 }
@@ -390,7 +400,7 @@ prepared_adopt(DatabaseState *db)
 				if (!isnull && relid >= FirstNormalObjectId)
 					relids[nrelids++] = relid;
 			}
-			prepared_record(db, xid, gid, true, relids, nrelids);
+			prepared_record(db, xid, gid, false, true, relids, nrelids);
 		}
 		pgopt_spi_end(&spi);
 	}

@@ -25,6 +25,14 @@
 #include "access/transam.h"
 #include "access/twophase.h"
 #include "access/xact.h"
+#include "catalog/pg_aggregate.h"
+#include "catalog/pg_amop.h"
+#include "catalog/pg_amproc.h"
+#include "catalog/pg_auth_members.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_cast.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_operator.h"
 #include "catalog/pg_attrdef.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_class.h"
@@ -44,6 +52,7 @@
 #include "tcop/utility.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "changes_internal.h"
@@ -56,6 +65,16 @@ static int npins = 0;
 static int max_pins = 0;
 static DatabaseState *ddl_pin = NULL;
 static DatabaseState *lost_pin = NULL;
+
+/*
+ * What its DDL changed.  Others' caches learn of it after the callback at
+ * commit, so it is announced, and the marks are taken away, after that.
+ */
+static bool ddl_announced = false;
+static bool functions_announced = false;
+static bool contents_announced = false;
+static bool roles_announced = false;
+
 static bool counts_were_off = false; /* track_counts was off at some time in it */
 
 /* Matviews noted in it, and in which subtransaction. */
@@ -129,12 +148,58 @@ is_own_refresh(Oid relid)
 	return false;
 }
 
+static int
+oid_compare(const void *a, const void *b)
+{
+	Oid x = *(const Oid *) a;
+	Oid y = *(const Oid *) b;
+
+	return x < y ? -1 : x > y ? 1 : 0;
+}
+
+/*
+ * Whatever takes these changes back takes back the refresh that saw them too.
+ * Levels are walked from the innermost outwards: a table that was truncated
+ * in one has forgotten what the outer ones did to it.
+ */
+void
+tracker_add_own_changes(const Oid *relids, int nrelids, ChangeSums *sums)
+{
+	bool *truncated;
+
+	if (nrelids == 0 || !TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return;
+	truncated = palloc0(nrelids * sizeof(bool));
+	for (PgStat_SubXactStatus *level =
+			 pgstat_get_xact_stack_level(GetCurrentTransactionNestLevel());
+		 level != NULL;
+		 level = level->prev)
+	{
+		for (PgStat_TableXactStatus *trans = level->first; trans != NULL; trans = trans->next)
+		{
+			Oid relid = compat_tabstat_relid(trans->parent);
+			Oid *found = bsearch(&relid, relids, nrelids, sizeof(Oid), oid_compare);
+
+			if (found == NULL || truncated[found - relids])
+				continue;
+			sums->rows += trans->tuples_inserted + trans->tuples_updated + trans->tuples_deleted;
+			if (trans->truncdropped)
+			{
+				truncated[found - relids] = true;
+				sums->truncated++;
+			}
+		}
+	}
+	pfree(truncated);
+}
+
 /* What a change of a system catalog means to pgopt. */
 typedef enum CatalogMeaning
 {
 	CATALOG_NOTHING,
 	CATALOG_DEFINITIONS, /* what views read may have been redefined */
 	CATALOG_FUNCTIONS,   /* the same, by a function that was replaced */
+	CATALOG_ROLES,       /* who may see which rows may have changed, in any database */
 	CATALOG_CONTENTS,    /* what expressions yield may have changed */
 	CATALOG_EXTENSION,   /* an extension came or went */
 	CATALOG_DATABASE     /* a database came or went */
@@ -165,8 +230,17 @@ catalog_meaning(const PgStat_TableXactStatus *trans)
 			return replaced ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
 		case AttrDefaultRelationId:
 			return replaced || trans->tuples_deleted > 0 ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
+		case AuthIdRelationId:
+		case AuthMemRelationId:
+			return CATALOG_ROLES;
 		case EnumRelationId:
-			return replaced ? CATALOG_CONTENTS : CATALOG_NOTHING;
+		case CastRelationId:
+		case OperatorRelationId:
+		case AccessMethodOperatorRelationId:
+		case AccessMethodProcedureRelationId:
+		case AggregateRelationId:
+		case CollationRelationId:
+			return replaced || trans->tuples_deleted > 0 ? CATALOG_CONTENTS : CATALOG_NOTHING;
 		case TSConfigRelationId:
 		case TSConfigMapRelationId:
 		case TSDictionaryRelationId:
@@ -267,8 +341,30 @@ release_marks(void)
 	for (int i = 0; i < npins; i++)
 		counters_unpin(pins[i]);
 	npins = 0;
+}
+
+/* Announces DDL that was committed, once the caches of others can know of it. */
+static void
+tracker_release_callback(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
+{
+	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !isTopLevel)
+		return;
+
+	if (functions_announced && ddl_pin != NULL)
+		pg_atomic_fetch_add_u64(&ddl_pin->function_generation, 1);
+	if (ddl_announced && ddl_pin != NULL)
+		pg_atomic_fetch_add_u64(&ddl_pin->ddl_generation, 1);
+	if (contents_announced && lost_pin != NULL)
+		database_mark_lost(lost_pin, LOST_CATALOG);
+	if (roles_announced)
+		databases_redefine_all();
+	ddl_announced = functions_announced = contents_announced = roles_announced = false;
+
 	if (ddl_pin != NULL)
+	{
 		pg_atomic_fetch_sub_u32(&ddl_pin->ddl_in_flight, 1);
+		database_wake_worker(ddl_pin);
+	}
 	ddl_pin = NULL;
 	if (lost_pin != NULL)
 		pg_atomic_fetch_sub_u32(&lost_pin->in_flight, 1);
@@ -320,19 +416,16 @@ count_catalog_change(DatabaseState *db, const PgStat_TableXactStatus *trans)
 		case CATALOG_NOTHING:
 			break;
 		case CATALOG_FUNCTIONS:
-			if (db != NULL)
-				pg_atomic_fetch_add_u64(&db->function_generation, 1);
-			/* FALLTHROUGH */
+			functions_announced = ddl_announced = true;
+			break;
 		case CATALOG_DEFINITIONS:
-			if (db != NULL)
-			{
-				pg_atomic_fetch_add_u64(&db->ddl_generation, 1);
-				database_wake_worker(db);
-			}
+			ddl_announced = true;
 			break;
 		case CATALOG_CONTENTS:
-			if (db != NULL)
-				database_mark_lost(db, LOST_CATALOG);
+			contents_announced = true;
+			break;
+		case CATALOG_ROLES:
+			roles_announced = true;
 			break;
 		case CATALOG_EXTENSION:
 			if (db != NULL)
@@ -408,6 +501,7 @@ record_prepared(DatabaseState *db, TransactionId xid)
 	Oid relids[256];
 	int nrelids = 0;
 	bool ddl = (ddl_pin != NULL);
+	bool all = (counts_were_off || lost_pin != NULL);
 	char gid[GIDSIZE];
 
 	for (PgStat_TableXactStatus *trans = first_change(); trans != NULL; trans = trans->next)
@@ -418,15 +512,13 @@ record_prepared(DatabaseState *db, TransactionId xid)
 			continue;
 		if (nrelids == lengthof(relids))
 		{
-			database_mark_lost(db, LOST_PREPARED);
+			all = true;
 			break;
 		}
 		relids[nrelids++] = relid;
 	}
-	if (counts_were_off || lost_pin != NULL)
-		database_mark_lost(db, LOST_TRACK_COUNTS);
 	strlcpy(gid, prepare_gid, GIDSIZE);
-	prepared_record(db, xid, gid, ddl, relids, nrelids);
+	prepared_record(db, xid, gid, all, ddl, relids, nrelids);
 }
 
 static void
@@ -577,6 +669,7 @@ changes_init(void)
 
 	shmem_add_room(&room);
 	RegisterXactCallback(tracker_xact_callback, NULL);
+	RegisterResourceReleaseCallback(tracker_release_callback, NULL);
 	RegisterSubXactCallback(tracker_subxact_callback, NULL);
 	prev_ExecutorStart = ExecutorStart_hook;
 	ExecutorStart_hook = tracker_ExecutorStart;

@@ -142,7 +142,7 @@ check_failing(HealthRun *run)
 	{
 		Finding finding = {0};
 
-		if (view->failures == 0)
+		if (view->failures == 0 || slots_running_since(view->oid) != 0)
 			continue;
 		finding.severity = view->failures >= CRITICAL_FAILURES ? "critical" : "warning";
 		finding.object = qualified(view);

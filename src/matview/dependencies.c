@@ -40,6 +40,7 @@
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -200,17 +201,16 @@ why_untracked(Walk *walk, Oid relid, Form_pg_class form)
  * security, and the expressions of generated columns.
  */
 static void
-mix_table(Walk *walk, Oid relid, Form_pg_class form)
+mix_table(Walk *walk, Oid relid)
 {
+	int rls = check_enable_rls(relid, walk->owner, true);
 	Relation rel;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
 
 	mix_fingerprint(walk, &relid, sizeof(relid));
-	mix_fingerprint(walk, &form->relowner, sizeof(form->relowner));
-	mix_fingerprint(walk, &form->relrowsecurity, sizeof(form->relrowsecurity));
-	mix_fingerprint(walk, &form->relforcerowsecurity, sizeof(form->relforcerowsecurity));
+	mix_fingerprint(walk, &rls, sizeof(rls));
 
 	rel = table_open(AttrDefaultRelationId, AccessShareLock);
 	ScanKeyInit(
@@ -275,7 +275,7 @@ add_stored_relation(Walk *walk, Oid relid, const char *kind)
 	if (walk->counting && form->relkind != RELKIND_FOREIGN_TABLE)
 	{
 		walk->relids = lappend_oid(walk->relids, relid);
-		mix_table(walk, relid, form);
+		mix_table(walk, relid);
 	}
 	ReleaseSysCache(tuple);
 }
@@ -293,9 +293,10 @@ add_table(Walk *walk, Oid relid, bool inherited)
 	else
 		add_stored_relation(walk, relid, NULL);
 
-	if (!inherited || (relkind != RELKIND_PARTITIONED_TABLE && !has_subclass(relid)))
+	if (!inherited)
 		return;
 
+	/* has_subclass() is not asked: it may lag behind */
 	children = find_all_inheritors(relid, NoLock, NULL);
 	walk->depth++;
 	foreach(lc, children)
@@ -481,7 +482,9 @@ check_function(Oid funcid, void *context)
 	/* A function of the user's can be replaced: its row version stands for its body. */
 	if (funcid >= FirstNormalObjectId && walk->counting)
 	{
-		TransactionId version = function_version(funcid);
+		/* what a refresh will run is in the cache; what was committed last is not yet */
+		TransactionId version =
+			walk->nowait ? function_version(funcid) : HeapTupleHeaderGetRawXmin(tuple->t_data);
 
 		mix_fingerprint(walk, &funcid, sizeof(funcid));
 		mix_fingerprint(walk, &version, sizeof(version));
@@ -608,6 +611,7 @@ dependencies_resolve(Oid matview, bool nowait)
 	Form_pg_class form;
 	Walk walk = {0};
 
+	AcceptInvalidationMessages();
 	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(matview));
 	if (!HeapTupleIsValid(tuple))
 		ereport(ERROR,

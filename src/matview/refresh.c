@@ -37,6 +37,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -59,9 +60,6 @@
 /* Failures are retried after this, doubled each time. */
 #define FIRST_RETRY   (INT64CONST(5) * USECS_PER_SEC)
 #define LONGEST_RETRY (INT64CONST(3600) * USECS_PER_SEC)
-
-/* When another refresh of the same view is under way, it is looked at again after this. */
-#define BUSY_PAUSE USECS_PER_SEC
 
 /* What the counters said before the snapshot was taken. */
 typedef struct Baseline
@@ -206,7 +204,13 @@ take_baseline(Oid matview, DatabaseState *db, Baseline *baseline)
 
 	memset(baseline, 0, sizeof(Baseline));
 	if (db != NULL)
+	{
+		/* Definitions that are being committed now: the next look at them is needed anyway. */
 		baseline->ddl_generation = pg_atomic_read_u64(&db->ddl_generation);
+		pg_read_barrier();
+		if (pg_atomic_read_u32(&db->ddl_in_flight) > 0)
+			baseline->ddl_generation = 0;
+	}
 	baseline->dependencies = dependencies_resolve(matview, false);
 	baseline->taken = GetCurrentTimestamp();
 	if (db == NULL)
@@ -219,6 +223,8 @@ take_baseline(Oid matview, DatabaseState *db, Baseline *baseline)
 	baseline->lost = database_lost(db);
 	baseline->foreign = own ? pg_atomic_read_u64(&own->foreign) : 0;
 	counters_sum(baseline->dependencies->relids, baseline->dependencies->nrelids, &baseline->sums);
+	tracker_add_own_changes(
+		baseline->dependencies->relids, baseline->dependencies->nrelids, &baseline->sums);
 }
 
 /* Runs the view's query into a new heap. Returns the rows. */
@@ -665,7 +671,10 @@ matview_note_failure(Oid matview, const char *source, const char *reason, int64 
 		" (view, last_error, last_sqlstate, failures, retry_at)"
 		" VALUES ($1, $2, $3, 1, clock_timestamp() + $4 * interval '1 microsecond')"
 		" ON CONFLICT (view) DO UPDATE SET"
-		"  last_error = $2, last_sqlstate = $3, failures = s.failures + 1,"
+		/* an attempt that was noted before it began is this one */
+		"  failures = CASE WHEN s.failures > 0 AND s.last_sqlstate IS NULL THEN s.failures"
+		"                  ELSE s.failures + 1 END,"
+		"  last_error = $2, last_sqlstate = $3,"
 		"  retry_at = clock_timestamp()"
 		"           + least($5, $4 * power(2, least(s.failures, 20))) * interval '1 microsecond'",
 		lengthof(types),
@@ -680,31 +689,68 @@ matview_note_failure(Oid matview, const char *source, const char *reason, int64 
 	AtEOXact_GUC(false, save_nestlevel);
 }
 
-bool
-matview_try_lock(Oid matview)
+void
+matview_lock(Oid matview)
 {
-	return ConditionalLockRelationOid(matview, ExclusiveLock);
+	int save_nestlevel = NewGUCNestLevel();
+
+	/* Long enough for the server to end an autovacuum of the view that is in the way. */
+	set_lock_timeout(Max(pgopt_refresh_lock_timeout, 3 * DeadlockTimeout));
+	LockRelationOid(matview, ExclusiveLock);
+	AtEOXact_GUC(false, save_nestlevel);
 }
 
 void
-matview_note_busy(Oid matview)
+matview_note_attempt(Oid matview)
 {
 	PgoptSpi spi;
-	Oid types[] = {OIDOID, INT8OID};
-	Datum values[] = {ObjectIdGetDatum(matview), Int64GetDatum(BUSY_PAUSE)};
+	Oid types[] = {OIDOID, INT8OID, INT8OID, INT8OID};
+	Datum values[] = {ObjectIdGetDatum(matview),
+					  Int64GetDatum((int64) changes_epoch()),
+					  Int64GetDatum(FIRST_RETRY),
+					  Int64GetDatum(LONGEST_RETRY)};
+	int save_nestlevel = NewGUCNestLevel();
+
+	set_lock_timeout(pgopt_refresh_lock_timeout);
+	pgopt_spi_begin(&spi);
+	(void) pgopt_spi_execute(
+		"INSERT INTO pgopt.matview_state AS s (view, epoch, failures, last_error, retry_at)"
+		" VALUES ($1, $2, 1, 'a refresh was begun and did not end',"
+		"         clock_timestamp() + $3 * interval '1 microsecond')"
+		" ON CONFLICT (view) DO UPDATE SET"
+		"  failures = s.failures + 1, last_error = excluded.last_error, last_sqlstate = NULL,"
+		"  retry_at = clock_timestamp()"
+		"           + least($4, $3 * power(2, least(s.failures, 20))) * interval '1 microsecond'"
+		" WHERE s.epoch <> $2",
+		lengthof(types),
+		types,
+		values,
+		NULL,
+		false,
+		SPI_OK_INSERT);
+	pgopt_spi_end(&spi);
+	AtEOXact_GUC(false, save_nestlevel);
+}
+
+void
+matview_forget_attempt(Oid matview)
+{
+	PgoptSpi spi;
+	Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(matview)};
 
 	pgopt_spi_begin(&spi);
-	(void) pgopt_spi_execute("INSERT INTO pgopt.matview_state (view, retry_at)"
-							 " VALUES ($1, clock_timestamp() + $2 * interval '1 microsecond')"
-							 " ON CONFLICT (view) DO UPDATE SET retry_at = excluded.retry_at",
-							 lengthof(types),
-							 types,
-							 values,
-							 NULL,
-							 false,
-							 SPI_OK_INSERT);
+	(void) pgopt_spi_execute(
+		"UPDATE pgopt.matview_state SET failures = failures - 1, last_error = NULL, retry_at = NULL"
+		" WHERE view IN (SELECT view FROM pgopt.matview_state WHERE view = $1"
+		"                   AND failures > 0 AND last_sqlstate IS NULL FOR UPDATE SKIP LOCKED)",
+		1,
+		types,
+		values,
+		NULL,
+		false,
+		SPI_OK_UPDATE);
 	pgopt_spi_end(&spi);
-	tracker_note_state_change(matview);
 }
 
 /* The log gets one row for a run of such findings: an idle database writes next to nothing. */

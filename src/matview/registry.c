@@ -280,27 +280,41 @@ registry_find(const Registry *registry, Oid oid)
 	return NULL;
 }
 
+static Oid *
+copy_oids(MemoryContext context, const Oid *oids, int count)
+{
+	Oid *copy = MemoryContextAlloc(context, (count + 1) * sizeof(Oid));
+
+	memcpy(copy, oids, count * sizeof(Oid));
+	return copy;
+}
+
 /* What a view reads that was never refreshed: no state says it yet. */
 static void
-resolve_new(Registry *registry, ManagedView *view)
+resolve_new(Registry *registry, ManagedView *view, uint64 generation)
 {
-	MemoryContext old = MemoryContextSwitchTo(registry->context);
+	MemoryContext scratch =
+		AllocSetContextCreate(CurrentMemoryContext, "pgopt definition", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(scratch);
 	Dependencies *found = dependencies_resolve(view->oid, true);
 
 	if (found != NULL)
 	{
-		view->relids = found->relids;
+		view->relids = copy_oids(registry->context, found->relids, found->nrelids);
 		view->nrelids = found->nrelids;
-		view->upstream = found->upstream;
+		view->upstream = copy_oids(registry->context, found->upstream, found->nupstream);
 		view->nupstream = found->nupstream;
-		view->untracked = found->untracked ? pstrdup(found->untracked) : NULL;
+		view->untracked =
+			found->untracked ? MemoryContextStrdup(registry->context, found->untracked) : NULL;
+		view->resolved_at = generation;
 	}
 	MemoryContextSwitchTo(old);
+	MemoryContextDelete(scratch);
 }
 
 /* Does the view still read what it read at its last refresh? */
 static void
-verify_view(ManagedView *view, uint64 generation)
+verify_view(Registry *registry, ManagedView *view, uint64 generation)
 {
 	MemoryContext scratch =
 		AllocSetContextCreate(CurrentMemoryContext, "pgopt definition", ALLOCSET_DEFAULT_SIZES);
@@ -308,7 +322,11 @@ verify_view(ManagedView *view, uint64 generation)
 	Dependencies *found = dependencies_resolve(view->oid, true);
 
 	if (found != NULL && found->fingerprint == view->fingerprint)
+	{
 		view->ddl_generation = generation;
+		if (registry->trusts_definitions)
+			counters_set_verified(view->oid, generation, view->fingerprint);
+	}
 	else if (found != NULL)
 		view->redefined = true;
 	MemoryContextSwitchTo(old);
@@ -331,10 +349,17 @@ registry_verify(Registry *registry, DatabaseState *db)
 		if (!view->exists)
 			continue;
 		if (view->last_refresh == 0)
-			resolve_new(registry, view);
-		else if (!in_flight && view->epoch == changes_epoch() &&
-				 view->ddl_generation != generation && !view->redefined)
-			verify_view(view, generation);
+		{
+			if (view->resolved_at != generation || generation == 0)
+				resolve_new(registry, view, generation);
+		}
+		else if (in_flight || view->epoch != changes_epoch() ||
+				 view->ddl_generation == generation || view->redefined)
+			continue;
+		else if (counters_is_verified(view->oid, generation, view->fingerprint))
+			view->ddl_generation = generation;
+		else
+			verify_view(registry, view, generation);
 	}
 }
 
@@ -358,14 +383,17 @@ registry_rebind(void)
 	/* dropped and created again: same name, other OID */
 	(void) pgopt_spi_execute(
 		"UPDATE pgopt.matview m SET view = f.found"
-		"  FROM (SELECT o.view, c.oid::regclass AS found"
-		"          FROM pgopt.matview o"
-		"          JOIN pg_namespace n ON n.nspname = o.schema_name"
-		"          JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = o.view_name"
-		"         WHERE c.relkind = 'm' AND c.oid <> o.view"
-		"           AND NOT EXISTS (SELECT FROM pg_class x WHERE x.oid = o.view AND x.relkind = 'm')"
-		"           AND NOT EXISTS (SELECT FROM pgopt.matview y WHERE y.view = c.oid)"
-		"           FOR UPDATE OF o SKIP LOCKED) f"
+		"  FROM (SELECT DISTINCT ON (l.found) l.view, l.found"
+		"          FROM (SELECT o.view, o.managed_since, c.oid::regclass AS found"
+		"                  FROM pgopt.matview o"
+		"                  JOIN pg_namespace n ON n.nspname = o.schema_name"
+		"                  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = o.view_name"
+		"                 WHERE c.relkind = 'm' AND c.oid <> o.view"
+		"                   AND NOT EXISTS (SELECT FROM pg_class x"
+		"                                    WHERE x.oid = o.view AND x.relkind = 'm')"
+		"                   AND NOT EXISTS (SELECT FROM pgopt.matview y WHERE y.view = c.oid)"
+		"                   FOR UPDATE OF o SKIP LOCKED) l"
+		"         ORDER BY l.found, l.managed_since DESC) f"
 		" WHERE m.view = f.view",
 		0,
 		NULL,

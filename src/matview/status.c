@@ -59,8 +59,7 @@ definition_is_certain(const Registry *registry, const ManagedView *view, Databas
 {
 	uint64 generation = pg_atomic_read_u64(&db->ddl_generation);
 
-	return registry->trusts_definitions || view->ddl_generation == generation ||
-		   pg_atomic_read_u64(&db->verified_generation) == generation;
+	return registry->trusts_definitions || view->ddl_generation == generation;
 }
 
 /* Why it cannot be told what changed since the last refresh, or NULL when it can. */
@@ -114,15 +113,16 @@ evaluate_view(const Registry *registry, ManagedView *view, DatabaseState *db, Ti
 
 	unknown = why_unknown(registry, view, db, &sums);
 	view->known = (unknown == NULL);
-	view->pending = view->known ? (int64) (sums.rows - view->seen_rows) : 0;
+	/* a refresh counts its own transaction's changes, which a TRUNCATE after it takes back */
+	view->pending = view->known ? Max((int64) (sums.rows - view->seen_rows), 0) : 0;
 	view->truncated = view->known && sums.truncated != view->seen_truncated;
 	view->changed_since = 0;
 	if (!view->known)
 		view->changed_since = view->last_refresh;
 	else if (view->pending > 0 || view->truncated)
 		view->changed_since = Max(sums.first_change, view->last_refresh);
-	view->unchanged = view->known && view->pending == 0 && !view->truncated && !in_flight &&
-					  view->untracked == NULL;
+	view->unchanged = view->known && sums.rows == view->seen_rows && !view->truncated &&
+					  !in_flight && view->untracked == NULL;
 
 	if (!view->known)
 		view->reason = unknown;

@@ -45,6 +45,7 @@ assign(RefreshSlot *slot, Oid view, const char *source, const char *reason, Disp
 	slot->job++;
 	slot->quit = false;
 	slot->gave_way = false;
+	slot->busy = false;
 	slot->requester = ticket ? compat_my_procno() : -1;
 	if (ticket != NULL)
 	{
@@ -95,6 +96,12 @@ dispatch_refresh(Oid view, int priority, const char *source, const char *reason,
 			slot->state = SLOT_FREE;
 		switch (slot->state)
 		{
+			case SLOT_LOST:
+				/* its database's worker takes note of it, if there is one */
+				if (!TimestampDifferenceExceeds(slot->since, now, START_PATIENCE_MS))
+					break;
+				slot->state = SLOT_FREE;
+				/* FALLTHROUGH */
 			case SLOT_FREE:
 				if (unused == NULL)
 					unused = slot;
@@ -159,7 +166,8 @@ dispatch_finished(const DispatchTicket *ticket)
 	bool finished;
 
 	slots_lock(false);
-	finished = slot->job != ticket->job || slot->state == SLOT_IDLE || slot->state == SLOT_FREE;
+	finished = slot->job != ticket->job || slot->state == SLOT_IDLE || slot->state == SLOT_LOST ||
+			   slot->state == SLOT_FREE;
 	slots_unlock();
 	return finished;
 }
@@ -184,7 +192,11 @@ free_slot(int code, Datum arg)
 	slots_lock(true);
 	if (slot->pid == MyProcPid)
 	{
-		slot->state = SLOT_FREE;
+		if (slot->state == SLOT_RUNNING || (slot->state == SLOT_STARTING && !slot->quit))
+			slot->state = SLOT_LOST;
+		else
+			slot->state = SLOT_FREE;
+		slot->since = GetCurrentTimestamp();
 		slot->pid = 0;
 		requester = slot->requester;
 	}
@@ -238,11 +250,51 @@ note_failure(Oid view, const char *source, const char *reason, int64 duration, E
 	PG_END_TRY();
 }
 
+/* Says what a cancellation was for, when it was ours. */
+static void
+explain_cancellation(ErrorData *failure)
+{
+	if (my_slot < 0 || !slots_array()[my_slot].gave_way)
+		return;
+	failure->sqlerrcode = ERRCODE_LOCK_NOT_AVAILABLE;
+	failure->message = "gave way to a statement that waited for a lock of the refresh";
+	failure->detail = NULL;
+}
+
+static void
+begin_job(void)
+{
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit_job(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+/* The view was locked by somebody else: kept in the slot, for the worker to wait a moment. */
+static void
+note_busy(Oid view)
+{
+	begin_job();
+	matview_forget_attempt(view);
+	commit_job();
+	if (my_slot < 0)
+		return;
+	slots_lock(true);
+	slots_array()[my_slot].busy = true;
+	slots_unlock();
+}
+
 void
 worker_run_job(Oid view, const char *source, const char *reason)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ErrorData *volatile failure = NULL;
+	volatile bool locked = false;
 	RefreshResult result;
 	instr_time start;
 	instr_time duration;
@@ -250,18 +302,19 @@ worker_run_job(Oid view, const char *source, const char *reason)
 	INSTR_TIME_SET_CURRENT(start);
 	PG_TRY();
 	{
-		StartTransactionCommand();
-		PushActiveSnapshot(GetTransactionSnapshot());
+		begin_job();
+		matview_note_attempt(view);
+		commit_job();
+
+		begin_job();
 		pgstat_report_activity(
 			STATE_RUNNING,
 			psprintf("refreshing materialized view %s",
 					 DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(view)))));
-		if (matview_try_lock(view))
-			matview_refresh(view, source, reason, &result);
-		else
-			matview_note_busy(view);
-		PopActiveSnapshot();
-		CommitTransactionCommand();
+		matview_lock(view);
+		locked = true;
+		matview_refresh(view, source, reason, &result);
+		commit_job();
 	}
 	PG_CATCH();
 	{
@@ -272,14 +325,11 @@ worker_run_job(Oid view, const char *source, const char *reason)
 	}
 	PG_END_TRY();
 
-	if (failure != NULL && my_slot >= 0 && slots_array()[my_slot].gave_way)
+	if (failure != NULL && !locked && failure->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		note_busy(view);
+	else if (failure != NULL)
 	{
-		failure->sqlerrcode = ERRCODE_LOCK_NOT_AVAILABLE;
-		failure->message = "gave way to a statement that waited for a lock of the refresh";
-		failure->detail = NULL;
-	}
-	if (failure != NULL)
-	{
+		explain_cancellation(failure);
 		INSTR_TIME_SET_CURRENT(duration);
 		INSTR_TIME_SUBTRACT(duration, start);
 		ereport(
@@ -312,7 +362,7 @@ pgopt_refresh_worker_main(Datum arg)
 	slots_unlock();
 	before_shmem_exit(free_slot, (Datum) 0);
 
-	worker_setup_signals();
+	worker_setup();
 	BackgroundWorkerInitializeConnectionByOid(slot->dboid, InvalidOid, 0);
 	job_context = AllocSetContextCreate(TopMemoryContext, "pgopt refresh", ALLOCSET_DEFAULT_SIZES);
 

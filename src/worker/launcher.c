@@ -64,8 +64,33 @@ typedef struct LaunchedDatabase
 static HTAB *launched = NULL;
 static ProcessUtility_hook_type prev_ProcessUtility = NULL;
 
+/*
+ * Settings of the database or the server that are meant for sessions.  A
+ * refresh must not wait for a synchronous standby while it holds the lock of
+ * a swap, nor end by a timeout, nor see less than the counters do.
+ */
+static const struct
+{
+	const char *name;
+	const char *value;
+} worker_settings[] = {
+	{"default_transaction_isolation", "read committed"},
+	{"default_transaction_read_only", "off"},
+	{"default_transaction_deferrable", "off"},
+	{"statement_timeout", "0"},
+	{"lock_timeout", "0"},
+	{"idle_in_transaction_session_timeout", "0"},
+	{"idle_session_timeout", "0"},
+	{"transaction_timeout", "0"}, /* from 17 on */
+	{"synchronous_commit", "local"},
+	{"session_replication_role", "origin"},
+	{"track_counts", "on"},
+	{"stats_fetch_consistency", "none"},
+	{"zero_damaged_pages", "off"},
+};
+
 void
-worker_setup_signals(void)
+worker_setup(void)
 {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
@@ -74,6 +99,11 @@ worker_setup_signals(void)
 
 	/* A reload between the fork and this point was ignored. */
 	ConfigReloadPending = true;
+
+	for (int i = 0; i < lengthof(worker_settings); i++)
+		if (GetConfigOption(worker_settings[i].name, true, false) != NULL)
+			SetConfigOption(
+				worker_settings[i].name, worker_settings[i].value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 static LaunchedDatabase *
@@ -90,6 +120,16 @@ launched_entry(Oid dboid)
 		entry->handle = NULL;
 	}
 	return entry;
+}
+
+/* One that an earlier launcher started counts too. */
+static bool
+has_worker(Oid dboid)
+{
+	DatabaseState *db = database_state_of(dboid);
+	uint32 pid = db ? pg_atomic_read_u32(&db->worker_pid) : 0;
+
+	return pid != 0 && BackendPidGetProc((int) pid) != NULL;
 }
 
 /* Reads pg_database: marks databases to probe, forgets those that are gone. */
@@ -118,7 +158,7 @@ read_databases(void)
 			continue;
 		entry = launched_entry(form->oid);
 		entry->listed = true;
-		if (entry->handle == NULL)
+		if (entry->handle == NULL && !has_worker(form->oid))
 			entry->wanted = true;
 	}
 	table_endscan(scan);
@@ -195,6 +235,13 @@ tend_workers(void)
 		DatabaseState *db;
 		pid_t pid;
 
+		/* one that an earlier launcher started, and that ended since */
+		if (entry->handle == NULL && !has_worker(entry->dboid))
+		{
+			db = database_state_of(entry->dboid);
+			if (db != NULL && pg_atomic_read_u32(&db->wanted) != 0)
+				entry->wanted = true;
+		}
 		if (entry->handle == NULL || GetBackgroundWorkerPid(entry->handle, &pid) != BGWH_STOPPED)
 		{
 			db = database_state_of(entry->dboid);
@@ -236,7 +283,7 @@ pgopt_launcher_main(Datum arg)
 {
 	HASHCTL info = {0};
 
-	worker_setup_signals();
+	worker_setup();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
 	info.keysize = sizeof(Oid);
@@ -405,6 +452,10 @@ void
 worker_init(void)
 {
 	BackgroundWorker worker = {0};
+
+	/* pg_upgrade wants its servers to itself. */
+	if (IsBinaryUpgrade)
+		return;
 
 	prev_ProcessUtility = ProcessUtility_hook;
 	ProcessUtility_hook = worker_ProcessUtility;

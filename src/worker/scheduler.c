@@ -22,6 +22,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -30,6 +31,9 @@
 #include "compat.h"
 #include "core.h"
 #include "worker.h"
+
+/* A view that somebody else had locked, or whose refresh was lost, waits at least this long. */
+#define BUSY_PAUSE_MS 1000
 
 /* While a refresh runs, it is looked for statements that wait for it this often. */
 #define YIELD_PAUSE_MS 500
@@ -48,7 +52,8 @@ typedef struct ArmedTable
 {
 	Oid relid;               /* hash key */
 	TableCounters *counters; /* NULL = no room for it */
-	uint64 rows;             /* at the start of the cycle */
+	uint64 rows;             /* before the views were evaluated, as is the next */
+	uint64 events;           /* everything that can make a view stale, added up */
 	uint64 wake_at;
 	bool all_fresh; /* every view that reads it has seen all its changes */
 } ArmedTable;
@@ -80,19 +85,27 @@ commit(void)
 static void
 scheduler_exit(int code, Datum arg)
 {
-	if (db == NULL)
+	uint32 self = (uint32) MyProcPid;
+
+	if (db == NULL || pg_atomic_read_u32(&db->worker_pid) != self)
 		return;
 	pg_atomic_write_u32(&db->worker_procno, 0);
-	pg_atomic_write_u32(&db->worker_pid, 0);
+	(void) pg_atomic_compare_exchange_u32(&db->worker_pid, &self, 0);
 	launcher_wake();
 }
 
 static uint64
-rows_of(const TableCounters *counters)
+rows_of(TableCounters *counters)
 {
-	return pg_atomic_read_u64((pg_atomic_uint64 *) &counters->inserted) +
-		   pg_atomic_read_u64((pg_atomic_uint64 *) &counters->updated) +
-		   pg_atomic_read_u64((pg_atomic_uint64 *) &counters->deleted);
+	return pg_atomic_read_u64(&counters->inserted) + pg_atomic_read_u64(&counters->updated) +
+		   pg_atomic_read_u64(&counters->deleted);
+}
+
+static uint64
+events_of(TableCounters *counters)
+{
+	return rows_of(counters) + pg_atomic_read_u64(&counters->truncated) +
+		   pg_atomic_read_u64(&counters->unknown) + pg_atomic_read_u64(&counters->foreign);
 }
 
 static int
@@ -111,7 +124,11 @@ add_table(Oid relid)
 	ArmedTable *table = hash_search(tables, &relid, HASH_ENTER, &found);
 
 	if (!found)
+	{
 		table->counters = counters_register(relid);
+		table->rows = table->counters ? rows_of(table->counters) : 0;
+		table->events = 0; /* looked at once more before the first wait */
+	}
 }
 
 /* Registers what all views read, and lets go of what none reads any more. */
@@ -227,10 +244,7 @@ load_registry(void)
 	registry_verify(registry, db);
 	persist_redefinitions();
 	if (all_verified(generation))
-	{
 		seen_ddl = generation;
-		pg_atomic_write_u64(&db->verified_generation, generation);
-	}
 	register_tables();
 	commit();
 
@@ -267,27 +281,61 @@ follow_state_changes(void)
 	commit();
 }
 
-/* Takes over which of our views are being refreshed now. */
+/*
+ * Takes over which of our views are being refreshed now, and what became of
+ * those that were: one that somebody else had locked is left alone for a
+ * moment; one whose process ended in the middle has failed.
+ */
 static void
-mark_running(void)
+mark_running(TimestampTz now)
 {
 	RefreshSlot *slots = slots_array();
+	RefreshSlot lost[PGOPT_MAX_REFRESH_SLOTS];
+	int nlost = 0;
 
 	for (int i = 0; i < registry->nviews; i++)
 		registry->views[i].running = false;
-	slots_lock(false);
+	slots_lock(true);
 	for (int i = 0; i < PGOPT_MAX_REFRESH_SLOTS; i++)
 	{
+		RefreshSlot *slot = &slots[i];
 		ManagedView *view;
 
-		if (slots[i].dboid != MyDatabaseId ||
-			(slots[i].state != SLOT_STARTING && slots[i].state != SLOT_RUNNING))
+		if (slot->state == SLOT_FREE || slot->dboid != MyDatabaseId)
 			continue;
-		view = registry_find(registry, slots[i].view);
-		if (view != NULL)
+		if (slot->state == SLOT_LOST)
+		{
+			lost[nlost++] = *slot;
+			slot->state = SLOT_FREE;
+			continue;
+		}
+		view = registry_find(registry, slot->view);
+		if (view == NULL)
+			continue;
+		if (slot->state != SLOT_IDLE)
 			view->running = true;
+		else if (slot->busy)
+			view->retry_at =
+				Max(view->retry_at, TimestampTzPlusMilliseconds(slot->since, BUSY_PAUSE_MS));
 	}
 	slots_unlock();
+
+	for (int i = 0; i < nlost; i++)
+	{
+		ManagedView *view = registry_find(registry, lost[i].view);
+		ErrorData error = {0};
+
+		if (view == NULL)
+			continue;
+		error.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
+		error.message = "the refresh worker ended before the refresh did; see the server log";
+		begin();
+		matview_note_failure(
+			view->oid, lost[i].source, lost[i].reason, now - lost[i].since, &error);
+		commit();
+		/* until the state is read again */
+		view->retry_at = TimestampTzPlusMilliseconds(now, BUSY_PAUSE_MS);
+	}
 }
 
 static void
@@ -347,6 +395,24 @@ hand_out(void)
 	return true;
 }
 
+/* Before the evaluation: what changes from here on is not seen by it. */
+static void
+read_tables(void)
+{
+	HASH_SEQ_STATUS scan;
+	ArmedTable *table;
+
+	hash_seq_init(&scan, tables);
+	while ((table = hash_seq_search(&scan)) != NULL)
+	{
+		if (table->counters == NULL)
+			continue;
+		table->rows = rows_of(table->counters);
+		table->events = events_of(table->counters);
+	}
+	pg_read_barrier();
+}
+
 /*
  * Sets for each table the number of rows at which a commit wakes us: the rows
  * that a view still lacks, spread over the tables that it reads, since one of
@@ -362,7 +428,6 @@ arm_tables(void)
 	while ((table = hash_seq_search(&scan)) != NULL)
 	{
 		table->wake_at = PG_UINT64_MAX;
-		table->rows = table->counters ? rows_of(table->counters) : 0;
 		table->all_fresh = true;
 	}
 
@@ -395,8 +460,8 @@ arm_tables(void)
 			pg_atomic_write_u64(&table->counters->first_change, 0);
 		pg_memory_barrier();
 
-		/* A commit may have come before it was armed, or before its stamp was wiped out. */
-		if (rows_of(table->counters) != table->rows)
+		/* A commit may have come since the evaluation, or before its stamp was wiped out. */
+		if (events_of(table->counters) != table->events)
 		{
 			uint64 none = 0;
 
@@ -469,6 +534,7 @@ cycle(void)
 
 	now = GetCurrentTimestamp();
 	pg_atomic_write_u64(&db->worker_beat, (uint64) now);
+	read_tables();
 	status_evaluate(registry, db, now);
 
 	/* Reads of a view that is known to be fresh are none of stale rows. */
@@ -476,8 +542,8 @@ cycle(void)
 		if (registry->views[i].unchanged)
 			registry->views[i].seen_reads = registry->views[i].reads;
 
+	mark_running(now);
 	plan_make(registry, now);
-	mark_running();
 	timeout = TRIM_PAUSE_MS;
 	if (pgopt_auto_refresh)
 	{
@@ -518,6 +584,8 @@ trim_log(TimestampTz *last)
 static void
 attach(void)
 {
+	uint32 other;
+
 	begin();
 	if (!OidIsValid(pgopt_extension_oid()))
 		proc_exit(0);
@@ -534,7 +602,10 @@ attach(void)
 	if (pg_atomic_read_u32(&db->hold) != 0)
 		proc_exit(0);
 	before_shmem_exit(scheduler_exit, (Datum) 0);
-	pg_atomic_write_u32(&db->worker_pid, (uint32) MyProcPid);
+	other = pg_atomic_read_u32(&db->worker_pid);
+	if ((other != 0 && BackendPidGetProc((int) other) != NULL) ||
+		!pg_atomic_compare_exchange_u32(&db->worker_pid, &other, (uint32) MyProcPid))
+		proc_exit(0); /* there is one already: the launcher was restarted */
 	pg_atomic_write_u32(&db->worker_procno, (uint32) compat_my_procno() + 1);
 }
 
@@ -544,7 +615,7 @@ pgopt_worker_main(Datum arg)
 	MemoryContext cycle_context;
 	TimestampTz last_trim = 0;
 
-	worker_setup_signals();
+	worker_setup();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
 	attach();
 
