@@ -140,7 +140,8 @@ typedef struct ManagedView
 	bool chain_unchanged;
 	bool fresh;
 	bool truncated;
-	bool redefined;
+	bool no_room;       /* not all that it reads can be counted */
+	bool redefined;     /* it does not read what it read at its last refresh */
 	uint64 resolved_at; /* generation at which what it reads was found, if never refreshed */
 	int64 pending;
 	TimestampTz changed_since;

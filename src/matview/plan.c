@@ -76,7 +76,7 @@ plan_make(Registry *registry, TimestampTz now)
 		input.threshold = view->threshold;
 		input.refreshed = view->populated && view->last_refresh != 0;
 		input.known = view->known;
-		input.trackable = (view->untracked == NULL);
+		input.trackable = (view->untracked == NULL && !view->no_room);
 		input.unchanged = view->chain_unchanged;
 		input.pending = view->pending;
 		input.truncated = view->truncated;

@@ -48,7 +48,7 @@ decide_immediate(const StrategyInput *input)
 		input->last_refresh + input->last_duration + Min(input->last_duration, LONGEST_REST);
 
 	/* What no counter can tell is looked after by the clock. */
-	if (!input->trackable && input->known && input->pending == 0 && !input->truncated)
+	if (!input->trackable && !(input->known && (input->pending > 0 || input->truncated)))
 	{
 		TimestampTz next_at = input->last_refresh + input->interval;
 
