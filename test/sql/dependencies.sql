@@ -92,9 +92,9 @@ CREATE SEQUENCE counter;
 CREATE FUNCTION stable_f(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1 + (SELECT count(*)::int FROM dependencies.book)';
 CREATE FUNCTION volatile_f(int) RETURNS int LANGUAGE plpgsql VOLATILE AS 'BEGIN RETURN $1; END';
 CREATE FUNCTION immutable_f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1 + 1; END';
-CREATE EXTENSION file_fdw;
-CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
-CREATE FOREIGN TABLE letter (line text) SERVER files OPTIONS (filename '/dev/null');
+CREATE FOREIGN DATA WRAPPER dependencies_elsewhere;
+CREATE SERVER dependencies_files FOREIGN DATA WRAPPER dependencies_elsewhere;
+CREATE FOREIGN TABLE letter (line text) SERVER dependencies_files;
 
 CREATE MATERIALIZED VIEW x_now AS SELECT count(*) FROM sale WHERE at < now();
 CREATE MATERIALIZED VIEW x_current_date AS SELECT count(*) FROM sale WHERE day < current_date - 7;
@@ -115,7 +115,7 @@ CREATE MATERIALIZED VIEW x_catalog AS SELECT count(*) FROM pg_class;
 CREATE MATERIALIZED VIEW x_catalog_view AS SELECT count(*) FROM pg_stat_activity;
 CREATE MATERIALIZED VIEW x_size AS SELECT pg_table_size('author') AS s;
 CREATE MATERIALIZED VIEW x_sequence AS SELECT last_value FROM counter;
-CREATE MATERIALIZED VIEW x_foreign AS SELECT count(*) FROM letter;
+CREATE MATERIALIZED VIEW x_foreign AS SELECT count(*) FROM letter WITH NO DATA;
 CREATE VIEW of_today AS SELECT count(*) FROM sale WHERE day = current_date;
 CREATE MATERIALIZED VIEW x_in_view AS SELECT * FROM of_today;
 -- these can be counted: immutable functions, and stable ones of the server that only depend on pinned settings
@@ -125,7 +125,8 @@ CREATE MATERIALIZED VIEW y_text_search AS SELECT to_tsvector(title) AS v FROM bo
 CREATE MATERIALIZED VIEW y_cast AS SELECT at::date AS day, price::text AS price, title || at::text AS t FROM sale, book;
 CREATE MATERIALIZED VIEW y_literal AS SELECT '2024-01-01'::date AS day;
 SELECT count(pgopt_manage(oid, 'manual')) FROM pg_class WHERE relnamespace = 'dependencies'::regnamespace AND relname ~ '^[xy]_';
-SELECT count(refresh(oid)) FROM pg_class WHERE relnamespace = 'dependencies'::regnamespace AND relname ~ '^[xy]_';
+-- (the foreign server of this test has nothing to read from)
+SELECT count(refresh(oid)) FROM pg_class WHERE relnamespace = 'dependencies'::regnamespace AND relname ~ '^[xy]_' AND relispopulated;
 SELECT m.view, m.fresh, d.relation, d.kind, d.reason
   FROM pgopt_matviews m LEFT JOIN pgopt_matview_dependencies d ON d.view = m.view AND NOT d.tracked
  WHERE m.view::text ~ '^[xy]_' ORDER BY m.view::text COLLATE "C", d.relation COLLATE "C";
@@ -151,6 +152,7 @@ SELECT refresh('of_owner'), refresh('of_reader');
 SELECT is_fresh('of_owner') AS of_owner, is_fresh('of_reader') AS of_reader;
 SELECT relation, tracked, reason FROM reads('of_reader');
 
+DROP FOREIGN DATA WRAPPER dependencies_elsewhere CASCADE;
 DROP SCHEMA dependencies CASCADE;
 DROP EXTENSION pgopt;
 DROP ROLE dependencies_reader;
