@@ -151,6 +151,7 @@ typedef struct ManagedView
 
 	/* planned; see plan_make() */
 	bool due;
+	TimestampTz due_since; /* by its own strategy; 0 = it is not */
 	bool skip;
 	bool running;
 	bool done;

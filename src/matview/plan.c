@@ -98,6 +98,10 @@ plan_make(Registry *registry, TimestampTz now)
 			view->skip = true;
 			view->due_reason = decision.reason;
 		}
+		if (!decision.due)
+			view->due_since = 0;
+		else if (view->due_since == 0)
+			view->due_since = now;
 		if (decision.due)
 			mark_due(registry, view, view->priority, decision.reason, now, false);
 	}
@@ -110,6 +114,10 @@ plan_request(Registry *registry, ManagedView *view, const char *reason)
 	mark_due(registry, view, 0, reason, GetCurrentTimestamp(), true);
 }
 
+/*
+ * A view waits for what it reads, but only once: one that was refreshed since
+ * the view became due may be due again all the time.
+ */
 static bool
 waits_for_upstream(Registry *registry, const ManagedView *view)
 {
@@ -117,8 +125,11 @@ waits_for_upstream(Registry *registry, const ManagedView *view)
 	{
 		ManagedView *upstream = registry_find(registry, view->upstream[i]);
 
-		if (upstream != NULL && upstream != view &&
-			(upstream->running || (upstream->due && !upstream->done)))
+		if (upstream == NULL || upstream == view)
+			continue;
+		if (view->due_since != 0 && upstream->last_refresh > view->due_since)
+			continue;
+		if (upstream->running || (upstream->due && !upstream->done))
 			return true;
 	}
 	return false;

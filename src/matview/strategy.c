@@ -12,8 +12,9 @@
 #include "matview.h"
 
 /*
- * An immediate view is not refreshed for more than half of the time: the next
- * refresh starts no earlier after the last one than that took, up to this.
+ * An immediate view is not refreshed for more than a quarter of the time: the
+ * next refresh starts no earlier after the last one than three times what that
+ * took, up to this.
  */
 #define LONGEST_REST (INT64CONST(10) * USECS_PER_SEC)
 
@@ -45,7 +46,7 @@ static StrategyDecision
 decide_immediate(const StrategyInput *input)
 {
 	TimestampTz rested =
-		input->last_refresh + input->last_duration + Min(input->last_duration, LONGEST_REST);
+		input->last_refresh + input->last_duration + Min(3 * input->last_duration, LONGEST_REST);
 
 	/* What no counter can tell is looked after by the clock. */
 	if (!input->trackable && !(input->known && (input->pending > 0 || input->truncated)))
