@@ -136,7 +136,7 @@ build() {
   build_in=$1
   shift
   make -C "$build_in" -j"$(jobs)" with_llvm=no PG_CONFIG="$PG_CONFIG" "$@" >"$build_in/build.log" 2>&1 || {
-    grep -nE 'error|warning|\*\*\*' "$build_in/build.log" | head -n 40 >&2 || true
+    grep -nE '(error|warning): |\*\*\*' "$build_in/build.log" | head -n 40 >&2 || true
     return 1
   }
 }

@@ -178,7 +178,7 @@ tracker_add_own_changes(const Oid *relids, int nrelids, ChangeSums *sums)
 		for (PgStat_TableXactStatus *trans = level->first; trans != NULL; trans = trans->next)
 		{
 			Oid relid = compat_tabstat_relid(trans->parent);
-			Oid *found = bsearch(&relid, relids, nrelids, sizeof(Oid), oid_compare);
+			const Oid *found = bsearch(&relid, relids, nrelids, sizeof(Oid), oid_compare);
 
 			if (found == NULL || truncated[found - relids])
 				continue;
