@@ -276,7 +276,10 @@ typedef struct StrategyDecision
 extern StrategyDecision strategy_decide(const StrategyInput *input);
 
 extern void plan_make(Registry *registry, TimestampTz now);
-extern void plan_request(Registry *registry, ManagedView *view, const char *reason);
+
+/* Plans one view, after what it reads and what is not fresh; or all views that a role owns. */
+extern void plan_request(Registry *registry, ManagedView *view);
+extern void plan_request_all(Registry *registry, Oid role);
 
 /* Next view to refresh of at least this priority, or NULL. */
 extern ManagedView *plan_next(Registry *registry, int worst_priority);

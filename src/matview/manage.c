@@ -425,7 +425,7 @@ pgopt_refresh(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s is not managed by pgopt", qualified_name(matview)),
 				 errhint("SELECT pgopt_manage('%s');", qualified_name(matview))));
-	plan_request(registry, view, "asked for");
+	plan_request(registry, view);
 
 	/* What it reads comes first, where the caller may refresh that; its own error is the caller's. */
 	while ((view = plan_next(registry, MAX_PRIORITY)) != NULL)

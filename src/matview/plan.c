@@ -13,6 +13,7 @@
 
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "core.h"
 #include "matview.h"
 
@@ -24,7 +25,7 @@ in_backoff(const ManagedView *view, TimestampTz now)
 
 static void
 mark_due(Registry *registry, ManagedView *view, int priority, const char *reason, TimestampTz now,
-		 bool manual_too)
+		 bool asked_for)
 {
 	if (!view->exists)
 		return;
@@ -40,16 +41,17 @@ mark_due(Registry *registry, ManagedView *view, int priority, const char *reason
 	{
 		ManagedView *upstream = registry_find(registry, view->upstream[i]);
 
-		if (upstream == NULL || upstream == view || upstream->chain_unchanged ||
-			in_backoff(upstream, now) || (upstream->strategy == STRATEGY_MANUAL && !manual_too))
+		if (upstream == NULL || upstream == view || in_backoff(upstream, now))
 			continue;
-		mark_due(registry, upstream, priority, "a due view reads it", now, manual_too);
+		if (asked_for ? upstream->fresh
+					  : upstream->chain_unchanged || upstream->strategy == STRATEGY_MANUAL)
+			continue;
+		mark_due(registry, upstream, priority, "a due view reads it", now, asked_for);
 	}
 }
 
-/* Takes over everything that the strategies say, for views that are not being refreshed. */
-void
-plan_make(Registry *registry, TimestampTz now)
+static void
+plan_clear(Registry *registry)
 {
 	for (int i = 0; i < registry->nviews; i++)
 	{
@@ -61,7 +63,13 @@ plan_make(Registry *registry, TimestampTz now)
 		view->next_at = DT_NOEND;
 		view->wake_after = 0;
 	}
+}
 
+/* Takes over everything that the strategies say, for views that are not being refreshed. */
+void
+plan_make(Registry *registry, TimestampTz now)
+{
+	plan_clear(registry);
 	for (int i = 0; i < registry->nviews; i++)
 	{
 		ManagedView *view = &registry->views[i];
@@ -108,10 +116,31 @@ plan_make(Registry *registry, TimestampTz now)
 }
 
 void
-plan_request(Registry *registry, ManagedView *view, const char *reason)
+plan_request(Registry *registry, ManagedView *view)
 {
-	view->due = false;
-	mark_due(registry, view, 0, reason, GetCurrentTimestamp(), true);
+	plan_clear(registry);
+	mark_due(registry, view, view->priority, "asked for", GetCurrentTimestamp(), true);
+}
+
+void
+plan_request_all(Registry *registry, Oid role)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	plan_clear(registry);
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		if (view->exists && compat_owns_relation(view->oid, role))
+			mark_due(registry, view, view->priority, "asked for", now, true);
+	}
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		view->due = view->due && compat_owns_relation(view->oid, role);
+	}
 }
 
 /*

@@ -236,14 +236,7 @@ pgopt_refresh_all(PG_FUNCTION_ARGS)
 	registry_rebind();
 	delegate = may_delegate();
 	registry = registry_load_evaluated(pgopt_is_preloaded() ? database_attach() : NULL);
-	for (int i = 0; i < registry->nviews; i++)
-	{
-		ManagedView *view = &registry->views[i];
-
-		view->effective_priority = view->priority;
-		view->due = view->exists && compat_owns_relation(view->oid, GetUserId());
-		view->due_reason = "asked for";
-	}
+	plan_request_all(registry, GetUserId());
 	run_plan(rsinfo, registry, "user", delegate);
 	return (Datum) 0;
 }
