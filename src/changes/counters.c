@@ -7,8 +7,8 @@
  * atomics.  An entry that is registered or in flight is never removed, so its
  * pointer stays good for whoever registered it or pinned it.
  *
- * Nothing here raises an error or allocates memory of the process: it is
- * called from transaction callbacks, where an error would be the user's.
+ * What transaction callbacks call (pin, find, enter, add) raises no error and
+ * allocates no memory of the process: an error there would be the user's.
  */
 #include "pgopt.h"
 
@@ -157,31 +157,61 @@ enter(Oid relid, bool registered, TransactionId claimed_by)
 }
 
 /*
- * Removes one unregistered, idle entry of any database to make room.  Scans
- * the table: it happens only when a view needs a table that finds none.
+ * Keys of the entries of one database, or of unregistered idle ones of all
+ * (InvalidOid).  All partitions are locked, but shared: commits go on.
+ */
+static TableKey *
+list_keys(Oid dboid, int *count)
+{
+	long room = hash_get_num_entries(counters_hash) + 1024;
+	TableKey *keys = palloc(room * sizeof(TableKey));
+	HASH_SEQ_STATUS scan;
+	TableCounters *entry;
+
+	*count = 0;
+	for (int i = 0; i < PARTITIONS; i++)
+		LWLockAcquire(&shared->locks[i].lock, LW_SHARED);
+	hash_seq_init(&scan, counters_hash);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		bool wanted = OidIsValid(dboid)
+						  ? entry->key.dboid == dboid
+						  : !entry->registered && pg_atomic_read_u32(&entry->in_flight) == 0;
+
+		if (wanted && *count < room)
+			keys[(*count)++] = entry->key;
+	}
+	for (int i = PARTITIONS - 1; i >= 0; i--)
+		LWLockRelease(&shared->locks[i].lock);
+	return keys;
+}
+
+/*
+ * Removes one unregistered, idle entry of any database to make room.  It
+ * happens only when a view needs a table that finds none.
  */
 static bool
 evict_one(void)
 {
-	HASH_SEQ_STATUS scan;
-	TableCounters *entry;
+	int count;
+	TableKey *keys = list_keys(InvalidOid, &count);
 	bool evicted = false;
 
-	for (int i = 0; i < PARTITIONS; i++)
-		LWLockAcquire(&shared->locks[i].lock, LW_EXCLUSIVE);
-	hash_seq_init(&scan, counters_hash);
-	while ((entry = hash_seq_search(&scan)) != NULL)
+	for (int i = 0; i < count && !evicted; i++)
 	{
-		if (!entry->registered && pg_atomic_read_u32(&entry->in_flight) == 0)
+		uint32 hash = get_hash_value(counters_hash, &keys[i]);
+		TableCounters *entry;
+
+		LWLockAcquire(partition_lock(hash), LW_EXCLUSIVE);
+		entry = hash_search_with_hash_value(counters_hash, &keys[i], hash, HASH_FIND, NULL);
+		if (entry != NULL && !entry->registered && pg_atomic_read_u32(&entry->in_flight) == 0)
 		{
-			hash_search(counters_hash, &entry->key, HASH_REMOVE, NULL);
-			hash_seq_term(&scan);
+			hash_search_with_hash_value(counters_hash, &keys[i], hash, HASH_REMOVE, NULL);
 			evicted = true;
-			break;
 		}
+		LWLockRelease(partition_lock(hash));
 	}
-	for (int i = PARTITIONS - 1; i >= 0; i--)
-		LWLockRelease(&shared->locks[i].lock);
+	pfree(keys);
 	return evicted;
 }
 
@@ -231,42 +261,52 @@ oid_compare(const void *a, const void *b)
 }
 
 /*
- * Walks the entries of one database, with all partitions locked.  Entries
- * claimed by a transaction that did not end before xmin stay: what it will
- * commit may need them.
+ * Lets go of one table, unless a transaction that did not end before xmin has
+ * claimed it: what that one will commit may need it.
  */
 static void
-release_entries(Oid dboid, const Oid *keep, int nkeep, TransactionId xmin, bool remove)
+release_entry(const TableKey *key, bool kept, TransactionId xmin, bool remove)
 {
-	HASH_SEQ_STATUS scan;
+	uint32 hash = get_hash_value(counters_hash, key);
 	TableCounters *entry;
 
-	for (int i = 0; i < PARTITIONS; i++)
-		LWLockAcquire(&shared->locks[i].lock, LW_EXCLUSIVE);
-	hash_seq_init(&scan, counters_hash);
-	while ((entry = hash_seq_search(&scan)) != NULL)
+	LWLockAcquire(partition_lock(hash), LW_EXCLUSIVE);
+	entry = hash_search_with_hash_value(counters_hash, key, hash, HASH_FIND, NULL);
+	if (entry != NULL && TransactionIdIsValid(entry->claimed_by) && TransactionIdIsValid(xmin))
 	{
-		bool kept;
-
-		if (entry->key.dboid != dboid)
-			continue;
-		kept =
-			nkeep > 0 && bsearch(&entry->key.relid, keep, nkeep, sizeof(Oid), oid_compare) != NULL;
-		if (TransactionIdIsValid(entry->claimed_by) && TransactionIdIsValid(xmin))
-		{
-			if (!TransactionIdPrecedes(entry->claimed_by, xmin))
-				continue;
+		if (TransactionIdPrecedes(entry->claimed_by, xmin))
 			entry->claimed_by = InvalidTransactionId;
-		}
-		if (kept)
-			continue;
+		else
+			kept = true;
+	}
+	if (entry != NULL && !kept)
+	{
 		entry->registered = false;
 		pg_atomic_write_u64(&entry->wake_at, PG_UINT64_MAX);
 		if (remove && pg_atomic_read_u32(&entry->in_flight) == 0)
-			hash_search(counters_hash, &entry->key, HASH_REMOVE, NULL);
+			hash_search_with_hash_value(counters_hash, key, hash, HASH_REMOVE, NULL);
 	}
-	for (int i = PARTITIONS - 1; i >= 0; i--)
-		LWLockRelease(&shared->locks[i].lock);
+	LWLockRelease(partition_lock(hash));
+}
+
+/* Only entries that change are locked, one at a time: commits wait for next to nothing. */
+static void
+release_entries(Oid dboid, const Oid *keep, int nkeep, TransactionId xmin, bool remove)
+{
+	int count;
+	TableKey *keys = list_keys(dboid, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		bool kept =
+			nkeep > 0 && bsearch(&keys[i].relid, keep, nkeep, sizeof(Oid), oid_compare) != NULL;
+		TableCounters *entry = kept ? counters_find(dboid, keys[i].relid) : NULL;
+
+		if (kept && (entry == NULL || !TransactionIdIsValid(entry->claimed_by)))
+			continue;
+		release_entry(&keys[i], kept, xmin, remove);
+	}
+	pfree(keys);
 }
 
 void
@@ -376,24 +416,15 @@ counters_mark_unknown(DatabaseState *db, TableCounters *counters, TimestampTz no
 	wake_if_due(db, counters, true);
 }
 
-/* Memory is taken before the locks: an error must not leave them behind for long. */
 Oid *
 counters_list(int *count)
 {
-	HASH_SEQ_STATUS scan;
-	TableCounters *entry;
-	long room = hash_get_num_entries(counters_hash) + 1024;
-	Oid *relids = palloc(room * sizeof(Oid));
+	TableKey *keys = list_keys(MyDatabaseId, count);
+	Oid *relids = palloc((*count + 1) * sizeof(Oid));
 
-	*count = 0;
-	for (int i = 0; i < PARTITIONS; i++)
-		LWLockAcquire(&shared->locks[i].lock, LW_SHARED);
-	hash_seq_init(&scan, counters_hash);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (entry->key.dboid == MyDatabaseId && *count < room)
-			relids[(*count)++] = entry->key.relid;
-	for (int i = PARTITIONS - 1; i >= 0; i--)
-		LWLockRelease(&shared->locks[i].lock);
+	for (int i = 0; i < *count; i++)
+		relids[i] = keys[i].relid;
+	pfree(keys);
 	return relids;
 }
 
