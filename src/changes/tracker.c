@@ -463,7 +463,11 @@ count_table_change(DatabaseState *db, const PgStat_TableXactStatus *trans, int *
 	delta.deleted = trans->tuples_deleted;
 	delta.truncated = trans->truncdropped;
 	if (!is_own_refresh(relid))
+	{
 		pg_atomic_fetch_add_u64(&counters->foreign, 1);
+		if (foreign_refresh)
+			database_push_state_change(db, relid); /* whether it is populated may have changed */
+	}
 	counters_add(db, counters, &delta, GetCurrentTransactionStopTimestamp());
 }
 

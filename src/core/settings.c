@@ -98,21 +98,21 @@ settings_init(void)
 		NULL,
 		NULL);
 
-	/* A setting that needs a restart cannot be made once the server runs. */
-	if (process_shared_preload_libraries_in_progress)
-		DefineCustomIntVariable(
-			"pgopt.max_tracked_tables",
-			"Number of tables whose changes can be counted in the whole server.",
-			"Tables beyond it count as unknown, never as unchanged. About 200 bytes each.",
-			&pgopt_max_tracked_tables,
-			20000,
-			10,
-			10000000,
-			PGC_POSTMASTER,
-			0,
-			NULL,
-			NULL,
-			NULL);
-
+	/* One that needs a restart cannot be made once the server runs, nor the prefix be reserved. */
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	DefineCustomIntVariable(
+		"pgopt.max_tracked_tables",
+		"Number of tables whose changes can be counted in the whole server.",
+		"Tables beyond it count as unknown, never as unchanged. About 200 bytes each.",
+		&pgopt_max_tracked_tables,
+		20000,
+		10,
+		10000000,
+		PGC_POSTMASTER,
+		0,
+		NULL,
+		NULL,
+		NULL);
 	MarkGUCPrefixReserved("pgopt");
 }

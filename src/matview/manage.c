@@ -311,17 +311,19 @@ pgopt_unmanage_by_name(PG_FUNCTION_ARGS)
 	values[2] = ObjectIdGetDatum(GetUserId());
 
 	pgopt_spi_begin(&spi);
-	found = pgopt_spi_execute("DELETE FROM pgopt.matview"
-							  " WHERE view_name = $1 AND ($2 IS NULL OR schema_name = $2)"
-							  "   AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = view)"
-							  "   AND (SELECT r.rolsuper OR pg_has_role($3, managed_by, 'MEMBER')"
-							  "          FROM pg_roles r WHERE r.oid = $3)",
-							  3,
-							  types,
-							  values,
-							  nulls,
-							  false,
-							  SPI_OK_DELETE) > 0;
+	found = pgopt_spi_execute(
+				"DELETE FROM pgopt.matview"
+				" WHERE view_name = $1 AND ($2 IS NULL OR schema_name = $2)"
+				"   AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = view)"
+				"   AND EXISTS (SELECT FROM pg_roles r LEFT JOIN pg_roles m"
+				"                 ON m.rolname = managed_by WHERE r.oid = $3"
+				"                AND (r.rolsuper OR pg_has_role(r.oid, m.oid, 'MEMBER')))",
+				3,
+				types,
+				values,
+				nulls,
+				false,
+				SPI_OK_DELETE) > 0;
 	pgopt_spi_end(&spi);
 	if (!found)
 		ereport(ERROR,

@@ -95,8 +95,9 @@ index_is_usable(Relation index)
 	return true;
 }
 
+/* With nowait, an index that is locked counts as usable: nothing is said against the view then. */
 static bool
-has_usable_index(Relation rel)
+has_usable_index(Relation rel, bool nowait)
 {
 	List *indexes = RelationGetIndexList(rel);
 	ListCell *lc;
@@ -104,8 +105,15 @@ has_usable_index(Relation rel)
 
 	foreach(lc, indexes)
 	{
-		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
+		Oid indexoid = lfirst_oid(lc);
+		Relation index;
 
+		if (nowait && !ConditionalLockRelationOid(indexoid, AccessShareLock))
+		{
+			found = true;
+			continue;
+		}
+		index = index_open(indexoid, nowait ? NoLock : AccessShareLock);
 		found = found || index_is_usable(index);
 		index_close(index, AccessShareLock);
 	}
@@ -183,7 +191,6 @@ count_reads(Relation rel)
 	ListCell *lc;
 	int64 reads = 0;
 
-	pgstat_clear_snapshot();
 	foreach(lc, relids)
 	{
 		PgStat_StatTabEntry *entry = pgstat_fetch_stat_tabentry(lfirst_oid(lc));
@@ -275,6 +282,25 @@ set_lock_timeout(int milliseconds)
 		"lock_timeout", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
+/* Whoever has locked the view's row in pgopt.matview_state is waited for before readers are. */
+static void
+lock_state(Oid matview)
+{
+	PgoptSpi spi;
+	Oid types[] = {OIDOID};
+	Datum values[] = {ObjectIdGetDatum(matview)};
+
+	pgopt_spi_begin(&spi);
+	(void) pgopt_spi_execute("SELECT FROM pgopt.matview_state WHERE view = $1 FOR UPDATE",
+							 1,
+							 types,
+							 values,
+							 NULL,
+							 false,
+							 SPI_OK_SELECT);
+	pgopt_spi_end(&spi);
+}
+
 /* Waits for the lock for as long as lock_timeout allows. Returns false when that was too short. */
 static bool
 try_swap_lock(Oid matview, bool last_attempt)
@@ -362,6 +388,7 @@ refresh_full(Relation rel)
 	LockRelationOid(heap, AccessExclusiveLock);
 	rows = fill_heap(linitial_node(Query, rel->rd_rules->rules[0]->actions), heap);
 
+	lock_state(matview);
 	lock_for_swap(matview);
 	CheckTableNotInUse(rel, "REFRESH MATERIALIZED VIEW");
 	SetMatViewPopulatedState(rel, true);
@@ -600,8 +627,8 @@ matview_refresh(Oid matview, const char *source, const char *reason, RefreshResu
 	pending = pending_for(matview, &baseline);
 
 	PushActiveSnapshot(GetTransactionSnapshot());
-	result->mode =
-		RelationIsPopulated(rel) && has_usable_index(rel) ? REFRESH_CONCURRENT : REFRESH_FULL;
+	result->mode = RelationIsPopulated(rel) && has_usable_index(rel, false) ? REFRESH_CONCURRENT
+																			: REFRESH_FULL;
 	if (result->mode == REFRESH_CONCURRENT)
 	{
 		char *name = qualified_name(rel);
@@ -609,6 +636,10 @@ matview_refresh(Oid matview, const char *source, const char *reason, RefreshResu
 		table_close(rel, NoLock);
 		result->rows = refresh_concurrently(name);
 		rel = table_open(matview, NoLock);
+		if (strcmp(name, qualified_name(rel)) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("%s was renamed while it was refreshed", name)));
 	}
 	else
 		result->rows = refresh_full(rel);
@@ -650,7 +681,7 @@ matview_note_failure(Oid matview, const char *source, const char *reason, int64 
 					 const ErrorData *error)
 {
 	PgoptSpi spi;
-	Oid types[] = {OIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID};
+	Oid types[] = {OIDOID, TEXTOID, TEXTOID, INT8OID, INT8OID, BOOLOID};
 	Datum values[lengthof(types)];
 	const char *sqlstate = unpack_sql_state(error->sqlerrcode);
 	char *message;
@@ -665,18 +696,24 @@ matview_note_failure(Oid matview, const char *source, const char *reason, int64 
 	values[3] = Int64GetDatum(FIRST_RETRY);
 	values[4] = Int64GetDatum(LONGEST_RETRY);
 
+	/*
+	 * An attempt that was noted before it began is this one.  A lock that
+	 * could not be had is no failure of the view: it is tried again soon.
+	 */
+	values[5] = BoolGetDatum(error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE);
 	pgopt_spi_begin(&spi);
 	(void) pgopt_spi_execute(
 		"INSERT INTO pgopt.matview_state AS s"
 		" (view, last_error, last_sqlstate, failures, retry_at)"
-		" VALUES ($1, $2, $3, 1, clock_timestamp() + $4 * interval '1 microsecond')"
+		" VALUES ($1, $2, $3, CASE WHEN $6 THEN 0 ELSE 1 END,"
+		"         clock_timestamp() + $4 * interval '1 microsecond')"
 		" ON CONFLICT (view) DO UPDATE SET"
-		/* an attempt that was noted before it began is this one */
-		"  failures = CASE WHEN s.failures > 0 AND s.last_sqlstate IS NULL THEN s.failures"
-		"                  ELSE s.failures + 1 END,"
+		"  failures = s.failures + CASE WHEN $6 THEN 0 ELSE 1 END"
+		"             - CASE WHEN s.failures > 0 AND s.last_sqlstate IS NULL THEN 1 ELSE 0 END,"
 		"  last_error = $2, last_sqlstate = $3,"
-		"  retry_at = clock_timestamp()"
-		"           + least($5, $4 * power(2, least(s.failures, 20))) * interval '1 microsecond'",
+		"  retry_at = clock_timestamp() + interval '1 microsecond'"
+		"           * CASE WHEN $6 THEN $4"
+		"             ELSE least($5, $4 * power(2, least(greatest(s.failures - 1, 0), 20))) END",
 		lengthof(types),
 		types,
 		values,
@@ -863,7 +900,7 @@ matview_index_advice(Oid matview, bool nowait)
 	rel = try_relation_open(matview, nowait ? NoLock : AccessShareLock);
 	if (rel == NULL)
 		return NULL;
-	if (rel->rd_rel->relkind != RELKIND_MATVIEW || has_usable_index(rel))
+	if (rel->rd_rel->relkind != RELKIND_MATVIEW || has_usable_index(rel, nowait))
 	{
 		relation_close(rel, AccessShareLock);
 		return NULL;

@@ -188,7 +188,6 @@ fold_upstream(Registry *registry, ManagedView *view)
 void
 status_evaluate(Registry *registry, DatabaseState *db, TimestampTz now)
 {
-	pgstat_clear_snapshot();
 	for (int i = 0; i < registry->nviews; i++)
 		evaluate_view(registry, &registry->views[i], db, now);
 	for (int i = 0; i < registry->nviews; i++)

@@ -89,7 +89,7 @@ state_of(const ManagedView *view, TimestampTz now)
 		return "missing";
 	if (slots_running_since(view->oid) != 0)
 		return "refreshing";
-	if (view->failures > 0 && now < view->retry_at)
+	if (now < view->retry_at)
 		return "retrying";
 	if (view->due)
 		return "due";

@@ -233,6 +233,7 @@ note_failure(Oid view, const char *source, const char *reason, int64 duration, E
 
 	PG_TRY();
 	{
+		SetCurrentStatementStartTimestamp();
 		StartTransactionCommand();
 		PushActiveSnapshot(GetTransactionSnapshot());
 		if (OidIsValid(pgopt_extension_oid()))
@@ -264,6 +265,7 @@ explain_cancellation(ErrorData *failure)
 static void
 begin_job(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
@@ -383,6 +385,7 @@ pgopt_refresh_worker_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 
+		QueryCancelPending = false; /* one that came too late for the last job */
 		if (take_job(slot, &view, source, reason, &quit))
 		{
 			MemoryContextSwitchTo(job_context);

@@ -146,6 +146,7 @@ read_databases(void)
 	while ((entry = hash_seq_search(&seq)) != NULL)
 		entry->listed = false;
 
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	rel = table_open(DatabaseRelationId, AccessShareLock);
@@ -362,17 +363,31 @@ exclusive_database(Node *statement)
 }
 
 static bool
-may_create_databases(void)
+is_template(Oid dboid)
 {
-	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
-	bool allowed = false;
+	HeapTuple tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool result = false;
 
 	if (HeapTupleIsValid(tuple))
 	{
-		allowed = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
 		ReleaseSysCache(tuple);
 	}
-	return allowed;
+	return result;
+}
+
+static bool
+may_create_databases(void)
+{
+	HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool result = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		result = ((Form_pg_authid) GETSTRUCT(tuple))->rolcreatedb;
+		ReleaseSysCache(tuple);
+	}
+	return result;
 }
 
 /* Only who could carry out the statement may stop a worker with it. */
@@ -381,7 +396,7 @@ may_hold(Oid dboid, Node *statement)
 {
 	if (superuser() || compat_owns_database(dboid, GetUserId()))
 		return true;
-	return IsA(statement, CreatedbStmt) && may_create_databases();
+	return IsA(statement, CreatedbStmt) && may_create_databases() && is_template(dboid);
 }
 
 /* Ends pgopt's processes in a database; the server waits up to 5 seconds for that. */

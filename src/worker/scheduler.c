@@ -68,9 +68,11 @@ static uint64 seen_ddl = 0;
 static TimestampTz next_verification = 0; /* of definitions, after DDL */
 static int reloads = 0;                   /* of single views, since everything was read */
 
+/* now() stands still in a worker unless it is told that a statement begins. */
 static void
 begin(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
@@ -359,7 +361,10 @@ note_skipped(TimestampTz now)
 		commit();
 }
 
-/* Hands out what is due.  Returns false when something has to wait for a process. */
+/*
+ * Hands out what is due.  Returns false when something has to wait for a
+ * process.  That we wait is said first: the end that we wait for may be now.
+ */
 static bool
 hand_out(void)
 {
@@ -368,6 +373,7 @@ hand_out(void)
 
 	while ((view = plan_next(registry, worst)) != NULL)
 	{
+		pg_atomic_write_u32(&db->waits_for_slot, 1);
 		switch (
 			dispatch_refresh(view->oid, view->effective_priority, "worker", view->due_reason, NULL))
 		{
@@ -376,7 +382,6 @@ hand_out(void)
 				view->running = true;
 				break;
 			case DISPATCH_BUSY:
-				pg_atomic_write_u32(&db->waits_for_slot, 1);
 				if (worst == CRITICAL_PRIORITY)
 					return false;
 				worst = CRITICAL_PRIORITY;
@@ -392,7 +397,7 @@ hand_out(void)
 				break;
 		}
 	}
-	return true;
+	return worst == MAX_PRIORITY;
 }
 
 /* Before the evaluation: what changes from here on is not seen by it. */
@@ -440,6 +445,10 @@ arm_tables(void)
 			continue;
 		if (view->wake_after > 0 && !view->running && view->nrelids > 0)
 			share = (view->wake_after + view->nrelids - 1) / view->nrelids;
+		/* a REFRESH that is not pgopt's, maybe WITH NO DATA */
+		table = hash_search(tables, &view->oid, HASH_FIND, NULL);
+		if (view->strategy != STRATEGY_MANUAL && !view->running)
+			table->wake_at = Min(table->wake_at, table->rows + 1);
 		for (int j = 0; j < view->nrelids; j++)
 		{
 			table = hash_search(tables, &view->relids[j], HASH_FIND, NULL);
@@ -548,7 +557,8 @@ cycle(void)
 	if (pgopt_auto_refresh)
 	{
 		note_skipped(now);
-		(void) hand_out();
+		if (!hand_out())
+			timeout = Min(timeout, pgopt_worker_naptime);
 		timeout = Min(timeout, time_to_wait(now));
 	}
 	if (definitions_moved())
