@@ -122,7 +122,7 @@ copy_sources() {
     done
   done
   (cd "$top" && tar -cf - --exclude='*.o' --exclude='*.bc' --exclude='*.so' \
-    Makefile ./*.control ./*--*.sql src include test README.md examples .clang-format) | (cd "$1" && tar -xf - --no-same-owner)
+    Makefile ./*.control ./*--*.sql src include test .clang-format) | (cd "$1" && tar -xf - --no-same-owner)
 }
 
 jobs() {
