@@ -69,9 +69,13 @@ sub all_fresh
 sub wait_fresh
 {
   my ($node, $database, $name, $seconds) = @_;
+  my $begun = time();
   my $fresh = poll_until($node, $database, 'SELECT count(*) > 0 AND bool_and(fresh) FROM pgopt_matviews', 't',
     $seconds // 60);
   ok($fresh, $name);
+  note($node->safe_psql($database, "SELECT 'slow: ' || view_name, started_at::time, duration, outcome, reason, message"
+        . " FROM pgopt.refresh_log ORDER BY id DESC LIMIT 15"))
+    if time() - $begun > 2;
   diag($node->safe_psql($database, 'SELECT view, strategy, fresh, state, reason, last_error FROM pgopt_matviews'))
     unless $fresh;
   return $fresh;
