@@ -114,6 +114,7 @@ typedef struct DatabaseState
 	pg_atomic_uint32 wanted;
 	pg_atomic_uint32 waits_for_slot;
 	pg_atomic_uint32 hold;
+	pg_atomic_uint32 wants_ddl;        /* the worker wants to be woken by the next DDL */
 	pg_atomic_uint32 prepared_adopted; /* those from before the start were looked at */
 } DatabaseState;
 
@@ -156,7 +157,13 @@ extern void database_forget(Oid dboid);
 extern uint64 database_lost(DatabaseState *db);
 extern void database_mark_lost(DatabaseState *db, LostReason reason);
 
-/* Makes every database look at its views' definitions again. */
+/*
+ * Wakes the worker for DDL.  Of many statements one does: it looks at
+ * definitions once a second at most.
+ */
+extern void database_wake_for_ddl(DatabaseState *db);
+
+/* Makes the workers of all databases look at the definitions of their views again. */
 extern void databases_redefine_all(void);
 
 /* Sets the latch of the database's worker; harmless when there is none. */

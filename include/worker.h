@@ -36,6 +36,10 @@ extern PGDLLEXPORT void pgopt_refresh_worker_main(Datum arg);
 /* Refreshes one view in transactions of its own; a failure is kept, not raised. */
 extern void worker_run_job(Oid view, const char *source, const char *reason);
 
+/* Keeps a failure in a transaction of its own; an error in that is logged and forgotten. */
+extern void worker_note_failure(Oid view, const char *source, const char *reason, int64 duration,
+								ErrorData *failure);
+
 /* Hands a view of this database to a refresh worker. */
 typedef enum DispatchResult
 {

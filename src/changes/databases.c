@@ -124,6 +124,7 @@ init_slot(DatabaseState *db, Oid dboid)
 	db->state_generation = 1;
 	pg_atomic_init_u32(&db->worker_procno, 0);
 	pg_atomic_init_u32(&db->worker_pid, 0);
+	pg_atomic_init_u32(&db->wants_ddl, 0);
 	pg_atomic_init_u32(&db->wanted, 0);
 	pg_atomic_init_u32(&db->waits_for_slot, 0);
 	pg_atomic_init_u32(&db->hold, 0);
@@ -223,6 +224,13 @@ database_wake_worker(DatabaseState *db)
 }
 
 void
+database_wake_for_ddl(DatabaseState *db)
+{
+	if (pg_atomic_exchange_u32(&db->wants_ddl, 0) != 0)
+		database_wake_worker(db);
+}
+
+void
 databases_redefine_all(void)
 {
 	for (int i = 0; i < PGOPT_MAX_DATABASES; i++)
@@ -230,7 +238,7 @@ databases_redefine_all(void)
 		if (pg_atomic_read_u32(&table->databases[i].dboid) == InvalidOid)
 			continue;
 		pg_atomic_fetch_add_u64(&table->databases[i].ddl_generation, 1);
-		database_wake_worker(&table->databases[i]);
+		database_wake_for_ddl(&table->databases[i]);
 	}
 }
 

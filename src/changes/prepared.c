@@ -131,11 +131,16 @@ prepared_record(DatabaseState *db, TransactionId xid, const char *gid, bool all,
 	PreparedXact *xact;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (find_xact(xid) != NULL)
+	{
+		LWLockRelease(shared->lock);
+		return;
+	}
 	xact = find_xact(InvalidTransactionId);
 	if (xact == NULL)
-		pg_atomic_fetch_add_u32(&db->in_flight, 1); /* no view is called fresh from now on */
-	if (xact == NULL || find_xact(xid) != NULL)
 	{
+		/* no view is called fresh from now on */
+		pg_atomic_fetch_add_u32(&db->in_flight, 1);
 		LWLockRelease(shared->lock);
 		return;
 	}
@@ -237,6 +242,16 @@ forget_xact(DatabaseState *db, PreparedXact *xact, Resolution resolution)
 	pg_atomic_fetch_sub_u32(&shared->count, 1);
 }
 
+/* What DDL it was is not recorded, so it was any. */
+static void
+announce_ddl(DatabaseState *db)
+{
+	pg_atomic_fetch_add_u64(&db->function_generation, 1);
+	pg_atomic_fetch_add_u64(&db->config_generation, 1);
+	databases_redefine_all();
+	launcher_request_probe(MyDatabaseId);
+}
+
 /* This backend's pending counts for a table, which the server's two-phase code adds to. */
 static TableDelta
 pending_counts(Oid relid)
@@ -334,7 +349,7 @@ prepared_after_commit(DatabaseState *db, const PreparedWatch *watch)
 		if (xact->all)
 			database_mark_lost(db, LOST_PREPARED);
 		if (xact->ddl)
-			pg_atomic_fetch_add_u64(&db->ddl_generation, 1);
+			announce_ddl(db);
 		forget_xact(db, xact, RESOLVED_COUNTED);
 	}
 	LWLockRelease(shared->lock);
@@ -400,7 +415,7 @@ prepared_adopt(DatabaseState *db)
 				if (!isnull && relid >= FirstNormalObjectId)
 					relids[nrelids++] = relid;
 			}
-			prepared_record(db, xid, gid, false, true, relids, nrelids);
+			prepared_record(db, xid, gid, true, true, relids, nrelids);
 		}
 		pgopt_spi_end(&spi);
 	}
@@ -437,7 +452,7 @@ prepared_reconcile(DatabaseState *db)
 			if (committed && xact->all)
 				database_mark_lost(db, LOST_PREPARED);
 			if (committed && xact->ddl)
-				pg_atomic_fetch_add_u64(&db->ddl_generation, 1);
+				announce_ddl(db);
 			forget_xact(db, xact, committed ? RESOLVED_UNKNOWN : RESOLVED_COUNTED);
 		}
 		LWLockRelease(shared->lock);

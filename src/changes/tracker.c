@@ -91,6 +91,7 @@ typedef struct NotedViews
 	int room;
 } NotedViews;
 
+static bool alter_statement = false; /* a table, type or owner was altered in this transaction */
 static bool own_statement = false;   /* the REFRESH under way is pgopt's own */
 static bool foreign_refresh = false; /* one that is not was run in this transaction */
 static NotedViews own_refreshes;     /* refreshed by pgopt itself */
@@ -137,16 +138,6 @@ tracker_own_statement(bool own)
 	own_statement = own;
 }
 
-static bool
-is_own_refresh(Oid relid)
-{
-	if (foreign_refresh)
-		return false;
-	for (int i = 0; i < own_refreshes.count; i++)
-		if (own_refreshes.views[i].matview == relid)
-			return true;
-	return false;
-}
 
 static int
 oid_compare(const void *a, const void *b)
@@ -157,19 +148,36 @@ oid_compare(const void *a, const void *b)
 	return x < y ? -1 : x > y ? 1 : 0;
 }
 
+/* How often pgopt refreshed it in this transaction. */
+static int
+count_own_refreshes(Oid relid)
+{
+	int count = 0;
+
+	for (int i = 0; i < own_refreshes.count; i++)
+		if (own_refreshes.views[i].matview == relid)
+			count++;
+	return count;
+}
+
+static bool
+is_own_refresh(Oid relid)
+{
+	return !foreign_refresh && count_own_refreshes(relid) > 0;
+}
+
 /*
  * Whatever takes these changes back takes back the refresh that saw them too.
- * Levels are walked from the innermost outwards: a table that was truncated
- * in one has forgotten what the outer ones did to it.
+ * Only a TRUNCATE later in the transaction may take them back alone, so what
+ * was truncated is left out: the view is stale then.  A matview that pgopt
+ * refreshed itself is the exception; see count_table_change() for a second
+ * refresh of it.
  */
 void
 tracker_add_own_changes(const Oid *relids, int nrelids, ChangeSums *sums)
 {
-	bool *truncated;
-
 	if (nrelids == 0 || !TransactionIdIsValid(GetTopTransactionIdIfAny()))
 		return;
-	truncated = palloc0(nrelids * sizeof(bool));
 	for (PgStat_SubXactStatus *level =
 			 pgstat_get_xact_stack_level(GetCurrentTransactionNestLevel());
 		 level != NULL;
@@ -178,19 +186,16 @@ tracker_add_own_changes(const Oid *relids, int nrelids, ChangeSums *sums)
 		for (PgStat_TableXactStatus *trans = level->first; trans != NULL; trans = trans->next)
 		{
 			Oid relid = compat_tabstat_relid(trans->parent);
-			const Oid *found = bsearch(&relid, relids, nrelids, sizeof(Oid), oid_compare);
 
-			if (found == NULL || truncated[found - relids])
+			if (bsearch(&relid, relids, nrelids, sizeof(Oid), oid_compare) == NULL)
 				continue;
+			if (trans->truncdropped && !is_own_refresh(relid))
+				sums->unknown++; /* never equal again, whatever is committed */
 			sums->rows += trans->tuples_inserted + trans->tuples_updated + trans->tuples_deleted;
 			if (trans->truncdropped)
-			{
-				truncated[found - relids] = true;
 				sums->truncated++;
-			}
 		}
 	}
-	pfree(truncated);
 }
 
 /* What a change of a system catalog means to pgopt. */
@@ -224,8 +229,8 @@ catalog_meaning(const PgStat_TableXactStatus *trans)
 		case ProcedureRelationId:
 			return replaced || trans->tuples_deleted > 0 ? CATALOG_FUNCTIONS : CATALOG_NOTHING;
 		case RelationRelationId:
-			/* the swap at the end of a refresh changes its row too */
-			return replaced && own_refreshes.count == 0 ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
+			/* so do TRUNCATE, CREATE INDEX and refreshes, without a meaning for what views read */
+			return replaced && alter_statement ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
 		case AttributeRelationId:
 			return replaced ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
 		case AttrDefaultRelationId:
@@ -347,34 +352,36 @@ release_marks(void)
 static void
 tracker_release_callback(ResourceReleasePhase phase, bool isCommit, bool isTopLevel, void *arg)
 {
+	DatabaseState *db;
+
 	if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !isTopLevel)
 		return;
+	db = ddl_announced || contents_announced ? database_state() : NULL;
 
-	if (functions_announced && ddl_pin != NULL)
-		pg_atomic_fetch_add_u64(&ddl_pin->function_generation, 1);
-	if (ddl_announced && ddl_pin != NULL)
-		pg_atomic_fetch_add_u64(&ddl_pin->ddl_generation, 1);
-	if (contents_announced && lost_pin != NULL)
-		database_mark_lost(lost_pin, LOST_CATALOG);
+	if (functions_announced && db != NULL)
+		pg_atomic_fetch_add_u64(&db->function_generation, 1);
+	if (ddl_announced && db != NULL)
+		pg_atomic_fetch_add_u64(&db->ddl_generation, 1);
+	if (contents_announced && db != NULL)
+		database_mark_lost(db, LOST_CATALOG);
 	if (roles_announced)
 		databases_redefine_all();
-	ddl_announced = functions_announced = contents_announced = roles_announced = false;
-
 	if (ddl_pin != NULL)
-	{
 		pg_atomic_fetch_sub_u32(&ddl_pin->ddl_in_flight, 1);
-		database_wake_worker(ddl_pin);
-	}
-	ddl_pin = NULL;
 	if (lost_pin != NULL)
 		pg_atomic_fetch_sub_u32(&lost_pin->in_flight, 1);
-	lost_pin = NULL;
+	ddl_pin = lost_pin = NULL;
+
+	if (ddl_announced && db != NULL)
+		database_wake_for_ddl(db);
+	ddl_announced = functions_announced = contents_announced = roles_announced = false;
 }
 
 static void
 end_transaction(void)
 {
 	counts_were_off = false;
+	alter_statement = false;
 	own_statement = false;
 	foreign_refresh = false;
 	own_refreshes.count = 0;
@@ -462,6 +469,9 @@ count_table_change(DatabaseState *db, const PgStat_TableXactStatus *trans, int *
 	delta.updated = trans->tuples_updated;
 	delta.deleted = trans->tuples_deleted;
 	delta.truncated = trans->truncdropped;
+	/* A view that was refreshed between two refreshes of this one has seen other rows. */
+	if (count_own_refreshes(relid) > 1)
+		counters_mark_unknown(db, counters, GetCurrentTransactionStopTimestamp());
 	if (!is_own_refresh(relid))
 	{
 		pg_atomic_fetch_add_u64(&counters->foreign, 1);
@@ -623,8 +633,21 @@ tracker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnl
 	if (!pgstat_track_counts)
 		counts_were_off = true;
 
-	if (IsA(parsetree, RefreshMatViewStmt) && !own_statement)
-		foreign_refresh = true;
+	switch (nodeTag(parsetree))
+	{
+		case T_RefreshMatViewStmt:
+			foreign_refresh = foreign_refresh || !own_statement;
+			break;
+		case T_AlterTableStmt:
+		case T_RenameStmt:
+		case T_AlterOwnerStmt:
+		case T_ReassignOwnedStmt:
+		case T_AlterObjectSchemaStmt:
+			alter_statement = true;
+			break;
+		default:
+			break;
+	}
 
 	if (!IsA(parsetree, TransactionStmt) || database_state() == NULL)
 	{

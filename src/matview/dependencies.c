@@ -49,16 +49,18 @@
 
 #include "matview.h"
 
+#define UNTRACKED_RLS "row security filters what the view's owner sees"
+
 typedef struct Walk
 {
 	Dependencies *result;
 	Oid owner;    /* whose rights count: of the matview, or of the view that is walked */
 	List *relids; /* OID lists */
 	List *upstream;
-	List *visited; /* views and matviews that were walked */
+	List *visited;   /* views and matviews that were walked */
+	List *row_types; /* composite types whose columns are in the fingerprint */
 	int depth;
 	bool counting;    /* false below another matview: only the order matters there */
-	bool whole_row;   /* it uses a row as a whole, whatever columns it has */
 	bool replaceable; /* it calls functions whose callees can be replaced */
 	bool nowait;
 	bool busy; /* nowait found a lock taken */
@@ -192,7 +194,7 @@ why_untracked(Walk *walk, Oid relid, Form_pg_class form)
 	}
 	if (form->relkind == RELKIND_RELATION &&
 		check_enable_rls(relid, walk->owner, true) == RLS_ENABLED)
-		return "row security filters what the view's owner sees";
+		return UNTRACKED_RLS;
 	return NULL;
 }
 
@@ -226,15 +228,26 @@ mix_table(Walk *walk, Oid relid)
 	table_close(rel, AccessShareLock);
 }
 
-/* The columns of a table, for a query that uses its rows as a whole. */
+/*
+ * The columns of a composite type, or of the table or view that it belongs to,
+ * for a query that uses such a row as a whole; those of its columns in turn.
+ */
 static void
-mix_columns(Walk *walk, Oid relid)
+mix_row_type(Walk *walk, Oid type)
 {
-	Relation rel = table_open(AttributeRelationId, AccessShareLock);
+	Oid element = get_element_type(type);
+	Oid relid = get_typ_typrelid(getBaseType(OidIsValid(element) ? element : type));
+	Relation rel;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple tuple;
 
+	if (!OidIsValid(relid) || !walk->counting || list_member_oid(walk->row_types, relid))
+		return;
+	check_stack_depth();
+	walk->row_types = lappend_oid(walk->row_types, relid);
+
+	rel = table_open(AttributeRelationId, AccessShareLock);
 	ScanKeyInit(
 		&key, Anum_pg_attribute_attrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
 	scan = systable_beginscan(rel, AttributeRelidNumIndexId, true, NULL, 1, &key);
@@ -245,6 +258,8 @@ mix_columns(Walk *walk, Oid relid)
 		mix_fingerprint(walk, &form->attnum, sizeof(form->attnum));
 		mix_fingerprint(walk, NameStr(form->attname), strlen(NameStr(form->attname)));
 		mix_fingerprint(walk, &form->atttypid, sizeof(form->atttypid));
+		if (form->atttypid >= FirstNormalObjectId)
+			mix_row_type(walk, form->atttypid);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -289,7 +304,18 @@ add_table(Walk *walk, Oid relid, bool inherited)
 	char relkind = get_rel_relkind(relid);
 
 	if (relkind == RELKIND_PARTITIONED_TABLE)
-		add_detail(walk, relid, NULL, "partitioned table", NULL);
+	{
+		/* its policies are the ones that apply, not those of its partitions */
+		if (!listed_before(walk, relid))
+			add_detail(walk,
+					   relid,
+					   NULL,
+					   "partitioned table",
+					   check_enable_rls(relid, walk->owner, true) == RLS_ENABLED ? UNTRACKED_RLS
+																				 : NULL);
+		if (walk->counting)
+			mix_table(walk, relid);
+	}
 	else
 		add_stored_relation(walk, relid, NULL);
 
@@ -563,8 +589,8 @@ walk_node(Node *node, Walk *walk)
 				break;
 		}
 	}
-	else if (IsA(node, Var) && ((Var *) node)->varattno == 0)
-		walk->whole_row = true;
+	else if ((IsA(node, Var) || IsA(node, FuncExpr)) && exprType(node) >= FirstNormalObjectId)
+		mix_row_type(walk, exprType(node));
 	else if (IsA(node, NextValueExpr))
 	{
 		what = "nextval";
@@ -642,8 +668,6 @@ dependencies_resolve(Oid matview, bool nowait)
 	}
 	walk.result->relids = sorted_array(walk.relids, &walk.result->nrelids);
 	walk.result->upstream = sorted_array(walk.upstream, &walk.result->nupstream);
-	for (int i = 0; walk.whole_row && i < walk.result->nrelids; i++)
-		mix_columns(&walk, walk.result->relids[i]);
 	mix_fingerprint(&walk, walk.result->relids, walk.result->nrelids * sizeof(Oid));
 	walk.result->fingerprint &= PG_INT64_MAX; /* it is kept in a bigint */
 	return walk.result;

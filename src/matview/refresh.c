@@ -750,21 +750,28 @@ matview_note_attempt(Oid matview)
 
 	set_lock_timeout(pgopt_refresh_lock_timeout);
 	pgopt_spi_begin(&spi);
-	(void) pgopt_spi_execute(
-		"INSERT INTO pgopt.matview_state AS s (view, epoch, failures, last_error, retry_at)"
-		" VALUES ($1, $2, 1, 'a refresh was begun and did not end',"
-		"         clock_timestamp() + $3 * interval '1 microsecond')"
-		" ON CONFLICT (view) DO UPDATE SET"
-		"  failures = s.failures + 1, last_error = excluded.last_error, last_sqlstate = NULL,"
-		"  retry_at = clock_timestamp()"
-		"           + least($4, $3 * power(2, least(s.failures, 20))) * interval '1 microsecond'"
-		" WHERE s.epoch <> $2",
-		lengthof(types),
-		types,
-		values,
-		NULL,
-		false,
-		SPI_OK_INSERT);
+	if (pgopt_spi_execute("SELECT FROM pgopt.matview_state WHERE view = $1 AND epoch = $2",
+						  2,
+						  types,
+						  values,
+						  NULL,
+						  false,
+						  SPI_OK_SELECT) == 0)
+		(void) pgopt_spi_execute(
+			"INSERT INTO pgopt.matview_state AS s (view, epoch, failures, last_error, retry_at)"
+			" VALUES ($1, $2, 1, 'a refresh was begun and did not end',"
+			"         clock_timestamp() + $3 * interval '1 microsecond')"
+			" ON CONFLICT (view) DO UPDATE SET"
+			"  failures = s.failures + 1, last_error = excluded.last_error, last_sqlstate = NULL,"
+			"  retry_at = clock_timestamp()"
+			"           + least($4, $3 * power(2, least(s.failures, 20))) * interval '1 microsecond'"
+			" WHERE s.epoch <> $2",
+			lengthof(types),
+			types,
+			values,
+			NULL,
+			false,
+			SPI_OK_INSERT);
 	pgopt_spi_end(&spi);
 	AtEOXact_GUC(false, save_nestlevel);
 }

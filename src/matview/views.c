@@ -116,6 +116,13 @@ pgopt_matview_status(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		if (!matview_may_see(view->owner))
 			continue;
+		if (view->failures > 0 && view->last_sqlstate == NULL &&
+			slots_running_since(view->oid) != 0)
+		{
+			/* noted before it began, and under way */
+			view->failures--;
+			view->last_error = NULL;
+		}
 		if (!view->exists)
 			reason =
 				psprintf("%s does not exist; create it again, or SELECT pgopt_unmanage(%s)",

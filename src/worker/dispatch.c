@@ -225,9 +225,9 @@ take_job(RefreshSlot *slot, Oid *view, char *source, char *reason, bool *quit)
 	return found;
 }
 
-/* Records a failure; an error in that is logged and forgotten. */
-static void
-note_failure(Oid view, const char *source, const char *reason, int64 duration, ErrorData *failure)
+void
+worker_note_failure(Oid view, const char *source, const char *reason, int64 duration,
+					ErrorData *failure)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -338,7 +338,7 @@ worker_run_job(Oid view, const char *source, const char *reason)
 			LOG,
 			(errcode(failure->sqlerrcode),
 			 errmsg("pgopt could not refresh materialized view %u: %s", view, failure->message)));
-		note_failure(view, source, reason, INSTR_TIME_GET_MICROSEC(duration), failure);
+		worker_note_failure(view, source, reason, INSTR_TIME_GET_MICROSEC(duration), failure);
 	}
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);

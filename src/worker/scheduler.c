@@ -133,6 +133,21 @@ add_table(Oid relid)
 	}
 }
 
+static void
+add_all_tables(void)
+{
+	for (int i = 0; i < registry->nviews; i++)
+	{
+		ManagedView *view = &registry->views[i];
+
+		if (!view->exists)
+			continue;
+		add_table(view->oid);
+		for (int j = 0; j < view->nrelids; j++)
+			add_table(view->relids[j]);
+	}
+}
+
 /* Registers what all views read, and lets go of what none reads any more. */
 static void
 register_tables(void)
@@ -147,16 +162,7 @@ register_tables(void)
 	info.entrysize = sizeof(ArmedTable);
 	info.hcxt = registry_context;
 	tables = hash_create("pgopt armed tables", 256, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (int i = 0; i < registry->nviews; i++)
-	{
-		ManagedView *view = &registry->views[i];
-
-		if (!view->exists)
-			continue;
-		add_table(view->oid);
-		for (int j = 0; j < view->nrelids; j++)
-			add_table(view->relids[j]);
-	}
+	add_all_tables();
 
 	relids = MemoryContextAlloc(registry_context, (hash_get_num_entries(tables) + 1) * sizeof(Oid));
 	hash_seq_init(&scan, tables);
@@ -250,6 +256,8 @@ load_registry(void)
 	register_tables();
 	commit();
 
+	pg_atomic_write_u32(&db->wants_ddl, 1);
+
 	/* Frequent DDL must not keep this process busy: a twentieth of the time at most. */
 	next_verification = GetCurrentTimestamp();
 	next_verification += Max(SHORTEST_VERIFICATION_PAUSE, 20 * (next_verification - start));
@@ -273,13 +281,7 @@ follow_state_changes(void)
 	begin();
 	registry_reload(registry, views, nviews);
 	registry_verify(registry, db);
-	for (int i = 0; i < nviews; i++)
-	{
-		ManagedView *view = registry_find(registry, views[i]);
-
-		for (int j = 0; view != NULL && j < view->nrelids; j++)
-			add_table(view->relids[j]);
-	}
+	add_all_tables();
 	commit();
 }
 
@@ -331,10 +333,7 @@ mark_running(TimestampTz now)
 			continue;
 		error.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
 		error.message = "the refresh worker ended before the refresh did; see the server log";
-		begin();
-		matview_note_failure(
-			view->oid, lost[i].source, lost[i].reason, now - lost[i].since, &error);
-		commit();
+		worker_note_failure(view->oid, lost[i].source, lost[i].reason, now - lost[i].since, &error);
 		/* until the state is read again */
 		view->retry_at = TimestampTzPlusMilliseconds(now, BUSY_PAUSE_MS);
 	}
