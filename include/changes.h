@@ -154,6 +154,13 @@ extern DatabaseState *database_state(void);
 extern DatabaseState *database_attach(void);
 extern DatabaseState *database_state_of(Oid dboid);
 extern void database_forget(Oid dboid);
+
+/*
+ * Keeps workers out of a database for this backend, whether or not pgopt looks
+ * after it; NULL when another backend does, or the table of databases is full.
+ */
+extern DatabaseState *database_hold(Oid dboid);
+extern void database_unhold(DatabaseState *db);
 extern uint64 database_lost(DatabaseState *db);
 extern void database_mark_lost(DatabaseState *db, LostReason reason);
 

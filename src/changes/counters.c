@@ -29,9 +29,10 @@
 
 typedef struct CountersShared
 {
-	LWLockPadded *locks;      /* PARTITIONS of them */
-	pg_atomic_uint64 births;  /* entries made so far */
-	pg_atomic_uint64 refused; /* registrations that found no room */
+	LWLockPadded *locks;               /* PARTITIONS of them */
+	pg_atomic_uint64 births;           /* entries made so far */
+	pg_atomic_uint32 nothing_to_evict; /* nothing was let go of since this was found out */
+	pg_atomic_uint64 refused;          /* registrations that found no room */
 } CountersShared;
 
 static CountersShared *shared = NULL;
@@ -55,6 +56,7 @@ counters_shmem_startup(void)
 	if (!found)
 	{
 		shared->locks = GetNamedLWLockTranche("pgopt counters");
+		pg_atomic_init_u32(&shared->nothing_to_evict, 0);
 		pg_atomic_init_u64(&shared->births, 0);
 		pg_atomic_init_u64(&shared->refused, 0);
 	}
@@ -194,8 +196,12 @@ static bool
 evict_one(void)
 {
 	int count;
-	TableKey *keys = list_keys(InvalidOid, &count);
+	TableKey *keys;
 	bool evicted = false;
+
+	if (pg_atomic_exchange_u32(&shared->nothing_to_evict, 1) != 0)
+		return false;
+	keys = list_keys(InvalidOid, &count);
 
 	for (int i = 0; i < count && !evicted; i++)
 	{
@@ -212,6 +218,8 @@ evict_one(void)
 		LWLockRelease(partition_lock(hash));
 	}
 	pfree(keys);
+	if (evicted)
+		pg_atomic_write_u32(&shared->nothing_to_evict, 0);
 	return evicted;
 }
 
@@ -248,6 +256,7 @@ counters_claim(Oid relid)
 TableCounters *
 counters_enter_unregistered(Oid relid)
 {
+	pg_atomic_write_u32(&shared->nothing_to_evict, 0);
 	return enter(relid, false, InvalidTransactionId);
 }
 
@@ -282,6 +291,7 @@ release_entry(const TableKey *key, bool kept, TransactionId xmin, bool remove)
 	if (entry != NULL && !kept)
 	{
 		entry->registered = false;
+		pg_atomic_write_u32(&shared->nothing_to_evict, 0);
 		pg_atomic_write_u64(&entry->wake_at, PG_UINT64_MAX);
 		if (remove && pg_atomic_read_u32(&entry->in_flight) == 0)
 			hash_search_with_hash_value(counters_hash, key, hash, HASH_REMOVE, NULL);

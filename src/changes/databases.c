@@ -134,6 +134,23 @@ init_slot(DatabaseState *db, Oid dboid)
 	pg_atomic_write_u32(&db->dboid, dboid);
 }
 
+/* The slot of a database, made if need be; NULL when there is none left.  The caller holds the lock. */
+static DatabaseState *
+find_or_make(Oid dboid)
+{
+	DatabaseState *db = database_state_of(dboid);
+
+	for (int i = 0; db == NULL && i < PGOPT_MAX_DATABASES; i++)
+	{
+		if (pg_atomic_read_u32(&table->databases[i].dboid) != InvalidOid)
+			continue;
+		db = &table->databases[i];
+		init_slot(db, dboid);
+		pg_atomic_fetch_add_u32(&table->version, 1);
+	}
+	return db;
+}
+
 DatabaseState *
 database_attach(void)
 {
@@ -145,20 +162,7 @@ database_attach(void)
 	if (db == NULL)
 	{
 		LWLockAcquire(table->lock, LW_EXCLUSIVE);
-		db = database_state_of(MyDatabaseId);
-		if (db == NULL)
-		{
-			for (int i = 0; i < PGOPT_MAX_DATABASES; i++)
-			{
-				if (pg_atomic_read_u32(&table->databases[i].dboid) == InvalidOid)
-				{
-					db = &table->databases[i];
-					init_slot(db, MyDatabaseId);
-					pg_atomic_fetch_add_u32(&table->version, 1);
-					break;
-				}
-			}
-		}
+		db = find_or_make(MyDatabaseId);
 		LWLockRelease(table->lock);
 		if (db == NULL)
 			return NULL;
@@ -179,6 +183,35 @@ database_forget(Oid dboid)
 	LWLockAcquire(table->lock, LW_EXCLUSIVE);
 	db = database_state_of(dboid);
 	if (db != NULL)
+	{
+		pg_atomic_write_u32(&db->dboid, InvalidOid);
+		pg_atomic_fetch_add_u32(&table->version, 1);
+	}
+	LWLockRelease(table->lock);
+}
+
+DatabaseState *
+database_hold(Oid dboid)
+{
+	DatabaseState *db;
+	uint32 nobody = 0;
+
+	LWLockAcquire(table->lock, LW_EXCLUSIVE);
+	db = find_or_make(dboid);
+	if (db != NULL && !pg_atomic_compare_exchange_u32(&db->hold, &nobody, (uint32) MyProcPid))
+		db = NULL;
+	LWLockRelease(table->lock);
+	return db;
+}
+
+/* A slot that served for nothing else is freed; the launcher frees that of a dropped database. */
+void
+database_unhold(DatabaseState *db)
+{
+	LWLockAcquire(table->lock, LW_EXCLUSIVE);
+	pg_atomic_write_u32(&db->hold, 0);
+	if (pg_atomic_read_u32(&db->config_relid) == InvalidOid &&
+		pg_atomic_read_u32(&db->worker_pid) == 0)
 	{
 		pg_atomic_write_u32(&db->dboid, InvalidOid);
 		pg_atomic_fetch_add_u32(&table->version, 1);

@@ -227,7 +227,7 @@ catalog_meaning(const PgStat_TableXactStatus *trans)
 		case PolicyRelationId:
 			return CATALOG_DEFINITIONS;
 		case ProcedureRelationId:
-			return replaced || trans->tuples_deleted > 0 ? CATALOG_FUNCTIONS : CATALOG_NOTHING;
+			return CATALOG_FUNCTIONS; /* a new one may be what an old one calls by name from now on */
 		case RelationRelationId:
 			/* so do TRUNCATE, CREATE INDEX and refreshes, without a meaning for what views read */
 			return replaced && alter_statement ? CATALOG_DEFINITIONS : CATALOG_NOTHING;

@@ -388,6 +388,8 @@ refresh_full(Relation rel)
 	LockRelationOid(heap, AccessExclusiveLock);
 	rows = fill_heap(linitial_node(Query, rel->rd_rules->rules[0]->actions), heap);
 
+	/* the query may have called what sets it */
+	set_lock_timeout(pgopt_refresh_lock_timeout);
 	lock_state(matview);
 	lock_for_swap(matview);
 	CheckTableNotInUse(rel, "REFRESH MATERIALIZED VIEW");

@@ -78,6 +78,8 @@ why_unknown(const Registry *registry, const ManagedView *view, DatabaseState *db
 		return "it has not been populated";
 	if (!view->has_state || view->last_refresh == 0)
 		return "pgopt has not refreshed it yet";
+	if (view->epoch == 0)
+		return "what it reads was redefined since the last refresh";
 	if (view->epoch != changes_epoch())
 		return "the server was restarted since the last refresh";
 	if (view->redefined || !definition_is_certain(registry, view, db))

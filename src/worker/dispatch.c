@@ -192,7 +192,8 @@ free_slot(int code, Datum arg)
 	slots_lock(true);
 	if (slot->pid == MyProcPid)
 	{
-		if (slot->state == SLOT_RUNNING || (slot->state == SLOT_STARTING && !slot->quit))
+		/* one that was asked to quit did not fail: what it had to do is still due */
+		if (!slot->quit && (slot->state == SLOT_RUNNING || slot->state == SLOT_STARTING))
 			slot->state = SLOT_LOST;
 		else
 			slot->state = SLOT_FREE;

@@ -252,6 +252,8 @@ tend_workers(void)
 		}
 		pfree(entry->handle);
 		entry->handle = NULL;
+		if (!entry->listed)
+			launcher_request_probe(InvalidOid); /* to forget it */
 		db = database_state_of(entry->dboid);
 		if (db != NULL && pg_atomic_read_u32(&db->wanted) != 0)
 			entry->wanted = true;
@@ -262,6 +264,11 @@ tend_workers(void)
 	{
 		if (!entry->wanted || entry->handle != NULL)
 			continue;
+		if (has_worker(entry->dboid))
+		{
+			entry->wanted = false;
+			continue;
+		}
 		if (starting >= MAX_STARTING || is_held(entry->dboid) || now < entry->not_before)
 		{
 			timeout = Min(timeout, RESTART_PAUSE_MS / 4);
@@ -439,11 +446,11 @@ worker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnly
 {
 	const char *name = pgopt_is_preloaded() ? exclusive_database(pstmt->utilityStmt) : NULL;
 	Oid dboid = name ? get_database_oid(name, true) : InvalidOid;
-	DatabaseState *db = OidIsValid(dboid) ? database_state_of(dboid) : NULL;
-	uint32 nobody = 0;
+	DatabaseState *db = NULL;
 
-	if (db == NULL || dboid == MyDatabaseId || !may_hold(dboid, pstmt->utilityStmt) ||
-		!pg_atomic_compare_exchange_u32(&db->hold, &nobody, (uint32) MyProcPid))
+	if (OidIsValid(dboid) && dboid != MyDatabaseId && may_hold(dboid, pstmt->utilityStmt))
+		db = database_hold(dboid);
+	if (db == NULL)
 	{
 		next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		return;
@@ -456,8 +463,7 @@ worker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnly
 	}
 	PG_FINALLY();
 	{
-		pg_atomic_write_u32(&db->hold, 0);
-		launcher_request_probe(dboid);
+		database_unhold(db);
 		launcher_request_probe(InvalidOid);
 	}
 	PG_END_TRY();

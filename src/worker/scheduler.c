@@ -217,6 +217,18 @@ all_verified(uint64 generation)
 	return true;
 }
 
+/* Ends the process when the extension is gone.  Inside a transaction. */
+static void
+end_without_extension(void)
+{
+	if (OidIsValid(pgopt_extension_oid()))
+		return;
+	counters_retain(NULL, 0, GetActiveSnapshot()->xmin);
+	commit();
+	pg_atomic_write_u32(&db->wanted, 0);
+	proc_exit(0);
+}
+
 /* Reads everything anew.  Ends the process when the extension is gone. */
 static void
 load_registry(void)
@@ -232,13 +244,7 @@ load_registry(void)
 	reloads = 0;
 
 	begin();
-	if (!OidIsValid(pgopt_extension_oid()))
-	{
-		counters_retain(NULL, 0, GetActiveSnapshot()->xmin);
-		commit();
-		pg_atomic_write_u32(&db->wanted, 0);
-		proc_exit(0);
-	}
+	end_without_extension();
 	pg_atomic_write_u32(&db->config_relid, pgopt_table_oid("matview"));
 	registry_rebind();
 	UpdateActiveSnapshotCommandId();
@@ -279,6 +285,7 @@ follow_state_changes(void)
 	if (nviews == 0)
 		return;
 	begin();
+	end_without_extension();
 	registry_reload(registry, views, nviews);
 	registry_verify(registry, db);
 	add_all_tables();
@@ -597,7 +604,13 @@ attach(void)
 
 	begin();
 	if (!OidIsValid(pgopt_extension_oid()))
+	{
+		db = database_state();
+		if (db != NULL)
+			pg_atomic_write_u32(&db->wanted, 0);
+		db = NULL;
 		proc_exit(0);
+	}
 	db = database_attach();
 	commit();
 	if (db == NULL)
@@ -608,14 +621,17 @@ attach(void)
 		proc_exit(0);
 	}
 	pg_atomic_write_u32(&db->wanted, 1);
-	if (pg_atomic_read_u32(&db->hold) != 0)
-		proc_exit(0);
 	before_shmem_exit(scheduler_exit, (Datum) 0);
 	other = pg_atomic_read_u32(&db->worker_pid);
 	if ((other != 0 && BackendPidGetProc((int) other) != NULL) ||
 		!pg_atomic_compare_exchange_u32(&db->worker_pid, &other, (uint32) MyProcPid))
 		proc_exit(0); /* there is one already: the launcher was restarted */
 	pg_atomic_write_u32(&db->worker_procno, (uint32) compat_my_procno() + 1);
+
+	/* Whoever holds the database looks at our pid after that, we at the hold after our pid. */
+	pg_memory_barrier();
+	if (pg_atomic_read_u32(&db->hold) != 0)
+		proc_exit(0);
 }
 
 void
