@@ -12,6 +12,7 @@
 #include "pgopt.h"
 
 #include "executor/spi.h"
+#include "tcop/utility.h"
 
 /* --- settings (settings.c) ------------------------------------------------ */
 
@@ -24,6 +25,9 @@ extern bool pgopt_track_all_tables;     /* count tables that no view reads? */
 extern int pgopt_max_tracked_tables;    /* entries in shared memory */
 
 extern void settings_init(void);
+
+/* Sets lock_timeout until the caller's GUC nest level ends. */
+extern void settings_set_lock_timeout(int milliseconds);
 
 /* --- shared memory (shmem.c) ---------------------------------------------- */
 
@@ -45,6 +49,14 @@ extern void shmem_add_room(const ShmemRoom *room);
 
 /* Raises a clear error, with the line to add, when pgopt is not preloaded. */
 extern void pgopt_require_preload(const char *what);
+
+/* --- hooks (hooks.c) ------------------------------------------------------- */
+
+/* Hands a utility statement on to the hook that was there before, or to the server. */
+extern void
+next_ProcessUtility(ProcessUtility_hook_type previous, PlannedStmt *pstmt, const char *queryString,
+					bool readOnlyTree, ProcessUtilityContext context, ParamListInfo params,
+					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
 
 /* --- SQL (spi.c) ---------------------------------------------------------- */
 

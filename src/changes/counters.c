@@ -19,6 +19,7 @@
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
+#include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
@@ -260,15 +261,6 @@ counters_enter_unregistered(Oid relid)
 	return enter(relid, false, InvalidTransactionId);
 }
 
-static int
-oid_compare(const void *a, const void *b)
-{
-	Oid x = *(const Oid *) a;
-	Oid y = *(const Oid *) b;
-
-	return x < y ? -1 : x > y ? 1 : 0;
-}
-
 /*
  * Lets go of one table, unless a transaction that did not end before xmin has
  * claimed it: what that one will commit may need it.
@@ -308,8 +300,7 @@ release_entries(Oid dboid, const Oid *keep, int nkeep, TransactionId xmin, bool 
 
 	for (int i = 0; i < count; i++)
 	{
-		bool kept =
-			nkeep > 0 && bsearch(&keys[i].relid, keep, nkeep, sizeof(Oid), oid_compare) != NULL;
+		bool kept = nkeep > 0 && bsearch(&keys[i].relid, keep, nkeep, sizeof(Oid), oid_cmp) != NULL;
 		TableCounters *entry = kept ? counters_find(dboid, keys[i].relid) : NULL;
 
 		if (kept && (entry == NULL || !TransactionIdIsValid(entry->claimed_by)))

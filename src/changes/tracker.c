@@ -50,6 +50,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
@@ -139,15 +140,6 @@ tracker_own_statement(bool own)
 }
 
 
-static int
-oid_compare(const void *a, const void *b)
-{
-	Oid x = *(const Oid *) a;
-	Oid y = *(const Oid *) b;
-
-	return x < y ? -1 : x > y ? 1 : 0;
-}
-
 /* How often pgopt refreshed it in this transaction. */
 static int
 count_own_refreshes(Oid relid)
@@ -187,7 +179,7 @@ tracker_add_own_changes(const Oid *relids, int nrelids, ChangeSums *sums)
 		{
 			Oid relid = compat_tabstat_relid(trans->parent);
 
-			if (bsearch(&relid, relids, nrelids, sizeof(Oid), oid_compare) == NULL)
+			if (bsearch(&relid, relids, nrelids, sizeof(Oid), oid_cmp) == NULL)
 				continue;
 			if (trans->truncdropped && !is_own_refresh(relid))
 				sums->unknown++; /* never equal again, whatever is committed */
@@ -609,18 +601,6 @@ tracker_ExecutorStart(QueryDesc *queryDesc, int eflags)
 }
 
 static void
-next_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-					ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
-					DestReceiver *dest, QueryCompletion *qc)
-{
-	if (prev_ProcessUtility)
-		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	else
-		standard_ProcessUtility(
-			pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-}
-
-static void
 tracker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 					   ProcessUtilityContext context, ParamListInfo params,
 					   QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
@@ -651,7 +631,15 @@ tracker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnl
 
 	if (!IsA(parsetree, TransactionStmt) || database_state() == NULL)
 	{
-		next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		next_ProcessUtility(prev_ProcessUtility,
+							pstmt,
+							queryString,
+							readOnlyTree,
+							context,
+							params,
+							queryEnv,
+							dest,
+							qc);
 		return;
 	}
 
@@ -660,12 +648,21 @@ tracker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnl
 		strlcpy(prepare_gid, castNode(TransactionStmt, parsetree)->gid, GIDSIZE);
 	if (kind != TRANS_STMT_COMMIT_PREPARED && kind != TRANS_STMT_ROLLBACK_PREPARED)
 	{
-		next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		next_ProcessUtility(prev_ProcessUtility,
+							pstmt,
+							queryString,
+							readOnlyTree,
+							context,
+							params,
+							queryEnv,
+							dest,
+							qc);
 		return;
 	}
 
 	prepared_before_finish(castNode(TransactionStmt, parsetree)->gid, &watch);
-	next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	next_ProcessUtility(
+		prev_ProcessUtility, pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	db = database_state();
 	if (db != NULL && kind == TRANS_STMT_COMMIT_PREPARED)
 		prepared_after_commit(db, &watch);

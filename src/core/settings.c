@@ -116,3 +116,13 @@ settings_init(void)
 		NULL);
 	MarkGUCPrefixReserved("pgopt");
 }
+
+void
+settings_set_lock_timeout(int milliseconds)
+{
+	char value[32];
+
+	snprintf(value, sizeof(value), "%d", milliseconds);
+	(void) set_config_option(
+		"lock_timeout", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}

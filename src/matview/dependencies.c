@@ -608,15 +608,6 @@ walk_node(Node *node, Walk *walk)
 	return expression_tree_walker(node, walk_node, walk);
 }
 
-static int
-oid_compare(const void *a, const void *b)
-{
-	Oid x = *(const Oid *) a;
-	Oid y = *(const Oid *) b;
-
-	return x < y ? -1 : x > y ? 1 : 0;
-}
-
 static Oid *
 sorted_array(List *oids, int *count)
 {
@@ -626,7 +617,7 @@ sorted_array(List *oids, int *count)
 	*count = 0;
 	foreach(lc, oids)
 		array[(*count)++] = lfirst_oid(lc);
-	qsort(array, *count, sizeof(Oid), oid_compare);
+	qsort(array, *count, sizeof(Oid), oid_cmp);
 	return array;
 }
 

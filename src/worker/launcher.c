@@ -428,18 +428,6 @@ end_workers(DatabaseState *db, Oid dboid)
 }
 
 static void
-next_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-					ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
-					DestReceiver *dest, QueryCompletion *qc)
-{
-	if (prev_ProcessUtility)
-		prev_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	else
-		standard_ProcessUtility(
-			pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-}
-
-static void
 worker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 					  ProcessUtilityContext context, ParamListInfo params,
 					  QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc)
@@ -452,14 +440,30 @@ worker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnly
 		db = database_hold(dboid);
 	if (db == NULL)
 	{
-		next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		next_ProcessUtility(prev_ProcessUtility,
+							pstmt,
+							queryString,
+							readOnlyTree,
+							context,
+							params,
+							queryEnv,
+							dest,
+							qc);
 		return;
 	}
 
 	end_workers(db, dboid);
 	PG_TRY();
 	{
-		next_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+		next_ProcessUtility(prev_ProcessUtility,
+							pstmt,
+							queryString,
+							readOnlyTree,
+							context,
+							params,
+							queryEnv,
+							dest,
+							qc);
 	}
 	PG_FINALLY();
 	{

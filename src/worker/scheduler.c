@@ -23,6 +23,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
+#include "utils/builtins.h"
 #include "utils/array.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -110,15 +111,6 @@ events_of(TableCounters *counters)
 		   pg_atomic_read_u64(&counters->unknown) + pg_atomic_read_u64(&counters->foreign);
 }
 
-static int
-oid_compare(const void *a, const void *b)
-{
-	Oid x = *(const Oid *) a;
-	Oid y = *(const Oid *) b;
-
-	return x < y ? -1 : x > y ? 1 : 0;
-}
-
 static void
 add_table(Oid relid)
 {
@@ -168,7 +160,7 @@ register_tables(void)
 	hash_seq_init(&scan, tables);
 	while ((table = hash_seq_search(&scan)) != NULL)
 		relids[nrelids++] = table->relid;
-	qsort(relids, nrelids, sizeof(Oid), oid_compare);
+	qsort(relids, nrelids, sizeof(Oid), oid_cmp);
 	counters_retain(relids, nrelids, GetActiveSnapshot()->xmin);
 }
 
