@@ -10,8 +10,13 @@ COMMENT ON SCHEMA pgopt IS 'tables of pgopt; what users call is named pgopt_* an
 -- Tables
 -- ---------------------------------------------------------------------------
 
+CREATE FUNCTION pgopt.home() RETURNS text
+	AS 'MODULE_PATHNAME', 'pgopt_home' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.home() IS 'this database of this server: where the OIDs in pgopt.matview mean something';
+
 CREATE TABLE pgopt.matview (
-	view regclass PRIMARY KEY,
+	home text NOT NULL DEFAULT pgopt.home(),
+	view oid NOT NULL,
 	schema_name name NOT NULL,
 	view_name name NOT NULL,
 	strategy text NOT NULL
@@ -22,9 +27,11 @@ CREATE TABLE pgopt.matview (
 	priority integer NOT NULL CHECK (priority BETWEEN 1 AND 10),
 	settings text[],
 	managed_by name NOT NULL,
-	managed_since timestamptz NOT NULL DEFAULT now()
+	managed_since timestamptz NOT NULL DEFAULT now(),
+	PRIMARY KEY (home, view)
 );
 COMMENT ON TABLE pgopt.matview IS 'materialized views that pgopt refreshes, as users configured them with pgopt_manage()';
+COMMENT ON COLUMN pgopt.matview.home IS 'where view is the OID of the materialized view; rows that were restored elsewhere find theirs by name';
 COMMENT ON COLUMN pgopt.matview.schema_name IS 'its name when pgopt last looked: a view that is dropped and created again stays managed';
 COMMENT ON COLUMN pgopt.matview.settings IS 'settings that can change what a query yields, as they were when the view was put under management; each refresh uses them';
 COMMENT ON COLUMN pgopt.matview.managed_by IS 'who put it under management';

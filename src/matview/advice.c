@@ -51,7 +51,7 @@ static const char *const advice_sql =
 	"         * least(coalesce(h.span, 1) / s.span, 1)::float8 AS reads,"
 	"         s.span AS observed"
 	"    FROM pgopt.matview m"
-	"    JOIN pg_class c ON c.oid = m.view"
+	"    JOIN pg_class c ON c.oid = m.view AND m.home = pgopt.home()"
 	"    JOIN scans s ON s.relid = m.view"
 	"    LEFT JOIN history h ON h.view = m.view"
 	"), verdict AS ("
@@ -78,7 +78,7 @@ static const char *const advice_sql =
 	"                   WHEN 'wasted' THEN (refreshes - reads) * seconds / span"
 	"                   ELSE 0 END * 86400 AS saved"
 	"    FROM verdict v)"
-	" SELECT a.relowner, a.view, a.new_strategy, a.new_interval, a.new_threshold,"
+	" SELECT a.relowner, a.view::regclass, a.new_strategy, a.new_interval, a.new_threshold,"
 	"        CASE kind"
 	"          WHEN 'history' THEN format('too little history: %s refreshes in 7 days', refreshes)"
 	"          WHEN 'unread' THEN format('nobody read it, and it was refreshed %s times', refreshes)"
@@ -91,8 +91,8 @@ static const char *const advice_sql =
 	"        CASE WHEN kind NOT IN ('history', 'fits') THEN"
 	"          format('SELECT pgopt_manage(%L, strategy => %L, refresh_interval => %L,'"
 	"                 || ' threshold_changes => %s);',"
-	"                 a.view::text, new_strategy, new_interval, new_threshold) END"
-	"   FROM advice a ORDER BY saved DESC, a.view::text";
+	"                 a.view::regclass::text, new_strategy, new_interval, new_threshold) END"
+	"   FROM advice a ORDER BY saved DESC, a.view::regclass::text";
 
 Datum
 pgopt_refresh_advice(PG_FUNCTION_ARGS)

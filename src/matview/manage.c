@@ -8,6 +8,7 @@
 #include "pgopt.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -34,6 +35,7 @@ PG_FUNCTION_INFO_V1(pgopt_manage);
 PG_FUNCTION_INFO_V1(pgopt_unmanage);
 PG_FUNCTION_INFO_V1(pgopt_unmanage_by_name);
 PG_FUNCTION_INFO_V1(pgopt_refresh);
+PG_FUNCTION_INFO_V1(pgopt_home);
 
 /* Settings that can change what a query yields: kept per view when it is put under management. */
 static const char *const pinned_settings[] = {
@@ -171,6 +173,13 @@ advise(Oid matview, const Dependencies *dependencies)
 }
 
 Datum
+pgopt_home(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(
+		cstring_to_text(psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId)));
+}
+
+Datum
 pgopt_manage(PG_FUNCTION_ARGS)
 {
 	Oid matview;
@@ -213,7 +222,7 @@ pgopt_manage(PG_FUNCTION_ARGS)
 		"        coalesce($3, interval '30 minutes'), coalesce($4, 1000), coalesce($5, 5), $6,"
 		"        session_user"
 		"   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1"
-		" ON CONFLICT (view) DO UPDATE SET"
+		" ON CONFLICT (home, view) DO UPDATE SET"
 		"   strategy = coalesce($2, m.strategy),"
 		"   refresh_interval = coalesce($3, m.refresh_interval),"
 		"   threshold_changes = coalesce($4, m.threshold_changes),"
@@ -247,7 +256,7 @@ forget_view(Oid matview)
 	bool found;
 
 	pgopt_spi_begin(&spi);
-	found = pgopt_spi_execute("DELETE FROM pgopt.matview WHERE view = $1",
+	found = pgopt_spi_execute("DELETE FROM pgopt.matview WHERE view = $1 AND home = pgopt.home()",
 							  1,
 							  types,
 							  values,
@@ -314,7 +323,8 @@ pgopt_unmanage_by_name(PG_FUNCTION_ARGS)
 	found = pgopt_spi_execute(
 				"DELETE FROM pgopt.matview"
 				" WHERE view_name = $1 AND ($2 IS NULL OR schema_name = $2)"
-				"   AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = view)"
+				"   AND NOT EXISTS (SELECT FROM pg_class c"
+				"                    WHERE c.oid = view AND home = pgopt.home())"
 				"   AND EXISTS (SELECT FROM pg_roles r LEFT JOIN pg_roles m"
 				"                 ON m.rolname = managed_by WHERE r.oid = $3"
 				"                AND (r.rolsuper OR pg_has_role(r.oid, m.oid, 'MEMBER')))",

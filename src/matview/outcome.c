@@ -145,7 +145,7 @@ outcome_log(Oid matview, const char *source, const char *reason, const char *out
 		" SELECT $1, coalesce((SELECT n.nspname || '.' || c.relname FROM pg_class c"
 		"                        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1),"
 		"                     (SELECT m.schema_name || '.' || m.view_name"
-		"                        FROM pgopt.matview m WHERE m.view = $1), $1::text),"
+		"                        FROM pgopt.matview m WHERE m.view = $1 AND m.home = pgopt.home()), $1::text),"
 		"        $2, $3, $4, $5, clock_timestamp() - $6 * interval '1 microsecond',"
 		"        $6 * interval '1 microsecond', $7, $8, $9",
 		lengthof(types),

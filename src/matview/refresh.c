@@ -104,13 +104,14 @@ load_pinned_settings(Oid matview)
 	bool isnull;
 
 	pgopt_spi_begin(&spi);
-	if (pgopt_spi_execute("SELECT settings FROM pgopt.matview WHERE view = $1",
-						  1,
-						  types,
-						  values,
-						  NULL,
-						  true,
-						  SPI_OK_SELECT) > 0)
+	if (pgopt_spi_execute(
+			"SELECT settings FROM pgopt.matview WHERE view = $1 AND home = pgopt.home()",
+			1,
+			types,
+			values,
+			NULL,
+			true,
+			SPI_OK_SELECT) > 0)
 	{
 		Datum value = pgopt_spi_value(0, 1, &isnull);
 

@@ -89,7 +89,7 @@ enum
 };
 
 static const char *const load_sql =
-	"SELECT m.view::oid, coalesce(n.nspname, m.schema_name)::text,"
+	"SELECT CASE WHEN m.home = pgopt.home() THEN m.view ELSE 0::oid END, coalesce(n.nspname, m.schema_name)::text,"
 	"       coalesce(c.relname, m.view_name)::text, coalesce(c.relowner, 0::oid),"
 	"       c.oid IS NOT NULL, coalesce(c.relispopulated, false), m.strategy,"
 	"       (extract(epoch FROM m.refresh_interval) * 1000000)::int8, m.threshold_changes,"
@@ -100,11 +100,11 @@ static const char *const load_sql =
 	"       s.ddl_generation, s.seen_reads, s.last_refresh, s.last_checked, s.last_duration_us,"
 	"       s.mean_duration_us, s.last_mode, s.last_error, s.last_sqlstate, s.failures, s.retry_at"
 	"  FROM pgopt.matview m"
-	"  LEFT JOIN pg_class c ON c.oid = m.view AND c.relkind = 'm'"
+	"  LEFT JOIN pg_class c ON c.oid = m.view AND c.relkind = 'm' AND m.home = pgopt.home()"
 	"  LEFT JOIN pg_namespace n ON n.oid = c.relnamespace"
-	"  LEFT JOIN pgopt.matview_state s ON s.view = m.view"
-	" WHERE $1 IS NULL OR m.view = ANY ($1)"
-	" ORDER BY m.view";
+	"  LEFT JOIN pgopt.matview_state s ON s.view = c.oid"
+	" WHERE $1 IS NULL OR (m.view = ANY ($1) AND m.home = pgopt.home())"
+	" ORDER BY 1";
 
 static int64
 get_int64(uint64 row, int column)
@@ -197,7 +197,7 @@ fill_view(MemoryContext context, ManagedView *view, uint64 row)
 static uint64
 run_load(const Oid *views, int nviews)
 {
-	Oid types[] = {REGCLASSARRAYOID};
+	Oid types[] = {OIDARRAYOID};
 	Datum values[1] = {(Datum) 0};
 	const char *nulls = views ? " " : "n";
 
@@ -208,7 +208,7 @@ run_load(const Oid *views, int nviews)
 		for (int i = 0; i < nviews; i++)
 			elements[i] = ObjectIdGetDatum(views[i]);
 		values[0] = PointerGetDatum(
-			construct_array(elements, nviews, REGCLASSOID, sizeof(Oid), true, TYPALIGN_INT));
+			construct_array(elements, nviews, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 	}
 	return pgopt_spi_execute(load_sql, 1, types, values, nulls, false, SPI_OK_SELECT);
 }
@@ -380,21 +380,24 @@ registry_rebind(void)
 	PgoptSpi spi;
 
 	pgopt_spi_begin(&spi);
-	/* dropped and created again: same name, other OID */
+	/* dropped and created again, or restored from elsewhere: same name, other OID */
 	(void) pgopt_spi_execute(
-		"UPDATE pgopt.matview m SET view = f.found"
-		"  FROM (SELECT DISTINCT ON (l.found) l.view, l.found"
-		"          FROM (SELECT o.view, o.managed_since, c.oid::regclass AS found"
+		"UPDATE pgopt.matview m SET view = f.found, home = pgopt.home(), managed_since = now()"
+		"  FROM (SELECT DISTINCT ON (l.found) l.home, l.view, l.found"
+		"          FROM (SELECT o.home, o.view, o.managed_since, c.oid AS found"
 		"                  FROM pgopt.matview o"
 		"                  JOIN pg_namespace n ON n.nspname = o.schema_name"
 		"                  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = o.view_name"
-		"                 WHERE c.relkind = 'm' AND c.oid <> o.view"
-		"                   AND NOT EXISTS (SELECT FROM pg_class x"
-		"                                    WHERE x.oid = o.view AND x.relkind = 'm')"
-		"                   AND NOT EXISTS (SELECT FROM pgopt.matview y WHERE y.view = c.oid)"
+		"                 WHERE c.relkind = 'm'"
+		"                   AND (o.home <> pgopt.home()"
+		"                        OR (c.oid <> o.view"
+		"                            AND NOT EXISTS (SELECT FROM pg_class x"
+		"                                             WHERE x.oid = o.view AND x.relkind = 'm')))"
+		"                   AND NOT EXISTS (SELECT FROM pgopt.matview y"
+		"                                    WHERE y.view = c.oid AND y.home = pgopt.home())"
 		"                   FOR UPDATE OF o SKIP LOCKED) l"
 		"         ORDER BY l.found, l.managed_since DESC) f"
-		" WHERE m.view = f.view",
+		" WHERE m.view = f.view AND m.home = f.home",
 		0,
 		NULL,
 		NULL,
@@ -406,11 +409,11 @@ registry_rebind(void)
 		"UPDATE pgopt.matview m SET schema_name = f.nspname, view_name = f.relname"
 		"  FROM (SELECT o.view, n.nspname, c.relname"
 		"          FROM pgopt.matview o"
-		"          JOIN pg_class c ON c.oid = o.view AND c.relkind = 'm'"
+		"          JOIN pg_class c ON c.oid = o.view AND c.relkind = 'm' AND o.home = pgopt.home()"
 		"          JOIN pg_namespace n ON n.oid = c.relnamespace"
 		"         WHERE (o.schema_name, o.view_name) IS DISTINCT FROM (n.nspname, c.relname)"
 		"           FOR UPDATE OF o SKIP LOCKED) f"
-		" WHERE m.view = f.view",
+		" WHERE m.view = f.view AND m.home = pgopt.home()",
 		0,
 		NULL,
 		NULL,
@@ -420,7 +423,8 @@ registry_rebind(void)
 	(void) pgopt_spi_execute(
 		"DELETE FROM pgopt.matview_state WHERE view IN"
 		" (SELECT s.view FROM pgopt.matview_state s"
-		"   WHERE NOT EXISTS (SELECT FROM pgopt.matview m WHERE m.view = s.view)"
+		"   WHERE NOT EXISTS (SELECT FROM pgopt.matview m"
+		"                      WHERE m.view = s.view AND m.home = pgopt.home())"
 		"     FOR UPDATE SKIP LOCKED)",
 		0,
 		NULL,
