@@ -81,7 +81,7 @@ SELECT has_schema_privilege('install_nobody', 'pgopt', 'CREATE') AS may_create,
        has_schema_privilege('install_nobody', 'pgopt', 'USAGE') AS may_use;
 SET ROLE install_nobody;
 INSERT INTO pgopt.matview (view, schema_name, view_name, strategy, refresh_interval, threshold_changes, priority, managed_by)
-	VALUES ('pg_class', 'a', 'b', 'manual', '1 hour', 1, 1, 'c');
+	VALUES ('pg_class'::regclass, 'a', 'b', 'manual', '1 hour', 1, 1, 'c');
 DELETE FROM pgopt.refresh_log;
 SELECT count(*) FROM pgopt.matview_state;
 SELECT count(*) FROM pgopt_matviews;
