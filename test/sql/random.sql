@@ -61,7 +61,7 @@ DECLARE
 	m bigint;
 	view text := (ARRAY['of_plain', 'of_join', 'of_part', 'of_base', 'of_views'])[1 + one_of(5)];
 BEGIN
-	CASE one_of(22)
+	CASE one_of(27)
 		WHEN 0, 1 THEN
 			SELECT count(*) INTO n FROM plain WHERE id BETWEEN r * 20 AND r * 20 + 7;
 			INSERT INTO plain SELECT i, i % 5, i FROM generate_series(r * 20, r * 20 + 7) i ON CONFLICT DO NOTHING;
@@ -133,11 +133,11 @@ BEGIN
 			  INTO n, m FROM base WHERE k = r;
 			UPDATE base SET x = x + 1 WHERE k = r;
 			PERFORM note('base', 0, n, 0), note('heir', 0, m, 0);
-		WHEN 20 THEN
+		WHEN 20, 21, 22, 23, 24, 25 THEN
 			IF refreshes THEN
 				PERFORM pgopt_refresh(view::regclass);
 			END IF;
-		WHEN 21 THEN
+		WHEN 26 THEN
 			IF refreshes AND random() < 0.3 THEN
 				EXECUTE 'REFRESH MATERIALIZED VIEW ' || view;
 			END IF;

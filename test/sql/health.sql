@@ -1,0 +1,147 @@
+--
+-- pgopt_health(): what is wrong, why, and the SQL that mends it; and it does.
+--
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set set_setting :abs_srcdir '/sql/include/set.psql'
+\set setting pgopt.auto_refresh
+\set value on
+\i :set_setting
+SET client_min_messages = warning;
+-- a database of its own: what other tests left unknown is none of its
+CREATE DATABASE pgopt_health;
+\set home :DBNAME
+\c pgopt_health
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgopt;
+CREATE PROCEDURE await(condition text) LANGUAGE plpgsql AS $$
+DECLARE
+	done boolean;
+BEGIN
+	FOR i IN 1..1500 LOOP
+		EXECUTE 'SELECT ' || condition INTO done;
+		EXIT WHEN done;
+		ROLLBACK;
+		PERFORM pg_sleep(0.02);
+	END LOOP;
+	IF done IS NOT TRUE THEN
+		RAISE 'timed out: %', condition;
+	END IF;
+END $$;
+-- runs the remedies of a check's findings
+CREATE PROCEDURE mend(which text) LANGUAGE plpgsql AS $$
+DECLARE
+	todo text;
+BEGIN
+	FOR todo IN SELECT remedy FROM pgopt_findings() WHERE check_id = which LOOP
+		EXECUTE todo;
+	END LOOP;
+END $$;
+CREATE VIEW found AS SELECT severity, check_id, object, message FROM pgopt_findings();
+
+--
+-- A healthy database
+--
+CREATE TABLE bill (id int, year int);
+CREATE MATERIALIZED VIEW by_year AS SELECT year, count(*) AS bills FROM bill GROUP BY year;
+CREATE UNIQUE INDEX ON by_year (year);
+SELECT pgopt_manage('by_year', 'immediate');
+CALL await($$ (SELECT fresh FROM pgopt_matviews) AND (SELECT score = 100 FROM pgopt_health()) $$);
+SELECT score, status, coverage, confidence, components, findings FROM pgopt_health();
+SELECT * FROM pgopt_checks() ORDER BY check_id;
+-- the same for programs
+SELECT j ->> 'status' AS status, j -> 'score' AS score, j -> 'findings' AS findings, (SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(j) k) AS keys
+  FROM pgopt_health_json() j;
+
+--
+-- Nothing that an administrator must know goes unsaid
+--
+\set value off
+\i :set_setting
+SELECT * FROM found;
+SELECT score, status FROM pgopt_health();
+
+-- no unique index: readers wait for the end of each refresh
+CREATE MATERIALIZED VIEW no_index AS SELECT year, max(id) AS last FROM bill GROUP BY year;
+SELECT pgopt_manage('no_index', 'manual');
+SELECT outcome FROM pgopt_refresh('no_index');
+SELECT severity, object, message, remedy, remedy_lock, reference FROM pgopt_findings() WHERE check_id = 'matview_blocking';
+CALL mend('matview_blocking');
+SELECT count(*) FROM pgopt_findings() WHERE check_id = 'matview_blocking';
+SELECT outcome, mode FROM pgopt_refresh('no_index');
+
+-- something that cannot be counted
+CREATE MATERIALIZED VIEW clocked AS SELECT count(*) FROM bill WHERE now() IS NOT NULL;
+CREATE UNIQUE INDEX ON clocked (count);
+SELECT pgopt_manage('clocked', 'manual');
+SELECT outcome FROM pgopt_refresh('clocked');
+SELECT severity, object, message, evidence, remedy FROM pgopt_findings() WHERE check_id = 'matview_untracked';
+SELECT pgopt_unmanage('clocked'::regclass);
+
+-- a view that is gone
+DROP MATERIALIZED VIEW no_index;
+SELECT severity, object, message, remedy FROM pgopt_findings() WHERE check_id = 'matview_missing';
+CALL mend('matview_missing');
+SELECT count(*) FROM pgopt_findings() WHERE check_id = 'matview_missing';
+
+-- a view that fails: a warning, and critical when it goes on
+CREATE MATERIALIZED VIEW failing AS SELECT id, 100 / year AS q FROM bill;
+CREATE UNIQUE INDEX ON failing (id);
+SELECT pgopt_manage('failing', 'manual');
+INSERT INTO bill VALUES (1, 2024), (2, 0);
+SELECT outcome FROM pgopt_refresh_all() WHERE view = 'failing'::regclass;
+SELECT severity, object, message, evidence, threshold, remedy FROM pgopt_findings() WHERE check_id = 'matview_failing';
+SELECT score BETWEEN 60 AND 79 AS score, status FROM pgopt_health();
+BEGIN;
+SELECT outcome FROM pgopt_refresh_all() WHERE view = 'failing'::regclass;
+SELECT outcome FROM pgopt_refresh_all() WHERE view = 'failing'::regclass;
+SELECT outcome FROM pgopt_refresh_all() WHERE view = 'failing'::regclass;
+SELECT outcome FROM pgopt_refresh_all() WHERE view = 'failing'::regclass;
+COMMIT;
+SELECT severity, message FROM pgopt_findings() WHERE check_id = 'matview_failing';
+SELECT score < 60 AS score, status FROM pgopt_health();
+SELECT check_id, state FROM pgopt_checks() WHERE state <> 'ok' ORDER BY check_id;
+-- the worst comes first
+SELECT f ->> 'severity' AS severity, f ->> 'check_id' AS check_id FROM pgopt_health() h, jsonb_array_elements(h.findings) WITH ORDINALITY x (f, n) ORDER BY n;
+DELETE FROM bill WHERE year = 0;
+CALL mend('matview_failing');
+SELECT * FROM found;
+
+-- overdue: neither refreshed nor excused
+SELECT pgopt_manage('failing', 'scheduled', '1 second', 1);
+INSERT INTO bill VALUES (3, 2024);
+CALL await($$ EXISTS (SELECT FROM pgopt_findings() WHERE check_id = 'matview_overdue' AND object ~ 'failing') $$);
+SELECT severity, object, message, evidence -> 'pending_changes' AS pending, threshold, since IS NOT NULL AS since, remedy
+  FROM pgopt_findings() WHERE check_id = 'matview_overdue' AND object ~ 'failing';
+CALL mend('matview_overdue');
+SELECT count(*) FROM pgopt_findings() WHERE check_id = 'matview_overdue';
+SELECT pgopt_unmanage('failing'::regclass);
+
+-- changes that nobody counted
+SET track_counts = off;
+INSERT INTO bill VALUES (4, 2024);
+RESET track_counts;
+SELECT severity, message, evidence -> 'track_counts_off' AS track_counts_off, remedy FROM pgopt_findings() WHERE check_id = 'pgopt_unknown_changes';
+
+--
+-- What its reader may not see is unknown, not fine
+--
+CREATE ROLE health_nobody;
+SET ROLE health_nobody;
+SELECT check_id, state, reason FROM pgopt_checks() WHERE component = 'matviews' ORDER BY check_id;
+SELECT coverage < 1 AS not_all, confidence FROM pgopt_health();
+SELECT count(*) FROM pgopt_findings() WHERE object ~ 'by_year';
+RESET ROLE;
+DROP ROLE health_nobody;
+
+--
+-- All well again
+--
+\set value on
+\i :set_setting
+CALL await($$ (SELECT fresh FROM pgopt_matviews) $$);
+SELECT check_id FROM found;
+
+\c :home
+DROP DATABASE pgopt_health;
+ALTER SYSTEM RESET pgopt.auto_refresh;
+SELECT pg_reload_conf();
