@@ -8,8 +8,11 @@
 #   trigger    without the library; statement triggers            what they cost is included
 #              UPDATE a counter, a row a table
 # A round runs every server twice, in order and then in reverse, so that drift cancels out; its ratio is the sum of
-# both to that of plain. Printed: the median of the ratios, and the lowest and highest.
-#   ROUNDS=12 SECONDS_EACH=3 CLIENTS=4 THRESHOLD=100000 MODES="off on" (synchronous_commit) bench/tracking.sh
+# both to that of plain. Printed: the median of the rounds' ratios of TPS, the lowest and highest, and the same of the
+# CPU time that the writers' backends took a transaction (from the server's account of its ended children). Other work
+# on the machine disturbs the second much less; for TPS a ratio of 0.98 is one of CPU of 1.02 where CPU is the bound.
+#   ROUNDS=12 SECONDS_EACH=3 CLIENTS=4 THRESHOLD=100000 MODES="off on" (synchronous_commit)
+#   VARIANTS="plain pgopt refreshing trigger again" (plain must be first) VERBOSE=1    bench/tracking.sh
 set -eu
 top=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/script/lib.sh"
@@ -19,7 +22,7 @@ rounds=${ROUNDS:-12}
 seconds=${SECONDS_EACH:-3}
 clients=${CLIENTS:-4}
 threshold=${THRESHOLD:-100000}
-variants="plain pgopt refreshing trigger again"
+variants=${VARIANTS:-plain pgopt refreshing trigger again}
 
 bench_begin
 new_server plain
@@ -47,57 +50,95 @@ END $$;
 VACUUM ANALYZE;
 SQL
 server_stop "$stage/plain"
-for v in pgopt refreshing; do copy_server plain "$v" "shared_preload_libraries = 'pgopt'"; done
-for v in trigger again; do copy_server plain "$v"; done
-for v in $variants; do start_server "$v"; done
-
-sql pgopt -c "CREATE EXTENSION pgopt" -c "SELECT pgopt_manage(format('summary_%s', i)::regclass,
-    CASE WHEN i % 2 = 0 THEN 'manual' ELSE 'scheduled' END, interval '1 day') FROM generate_series(1, 20) i" \
-  -c "SELECT count(*) FROM pgopt_refresh_all()" >/dev/null
-sql refreshing -c "CREATE EXTENSION pgopt" -c "SELECT pgopt_manage(format('summary_%s', i)::regclass,
-    'threshold', interval '1 day', $threshold) FROM generate_series(1, 20) i" >/dev/null
-sql trigger -c "CREATE TRIGGER count_change AFTER INSERT OR UPDATE OR DELETE ON account EXECUTE FUNCTION count_change()" \
-  -c "CREATE TRIGGER count_change AFTER INSERT OR UPDATE OR DELETE ON event EXECUTE FUNCTION count_change()"
+for v in $variants; do
+  case $v in
+    plain) ;;
+    pgopt | refreshing) copy_server plain "$v" "shared_preload_libraries = 'pgopt'" ;;
+    trigger | again) copy_server plain "$v" ;;
+    *) die "unknown variant $v" ;;
+  esac
+done
+for v in $variants; do
+  start_server "$v"
+  case $v in
+    pgopt)
+      sql pgopt -c "CREATE EXTENSION pgopt" -c "SELECT pgopt_manage(format('summary_%s', i)::regclass,
+          CASE WHEN i % 2 = 0 THEN 'manual' ELSE 'scheduled' END, interval '1 day') FROM generate_series(1, 20) i" \
+        -c "SELECT count(*) FROM pgopt_refresh_all()" >/dev/null
+      ;;
+    refreshing)
+      sql refreshing -c "CREATE EXTENSION pgopt" -c "SELECT pgopt_manage(format('summary_%s', i)::regclass,
+          'threshold', interval '1 day', $threshold) FROM generate_series(1, 20) i" >/dev/null
+      ;;
+    trigger)
+      for t in account event; do
+        sql trigger -c "CREATE TRIGGER count_change AFTER INSERT OR UPDATE OR DELETE ON $t EXECUTE FUNCTION count_change()"
+      done
+      ;;
+  esac
+done
 
 echo 'INSERT INTO event (account, amount) VALUES (:client_id, 1);' >"$stage/insert.sql"
 printf '%s\n' '\set id random(1, 10000)' 'UPDATE account SET balance = balance + 1 WHERE id = :id;' >"$stage/update.sql"
 
 settled="SELECT NOT EXISTS (SELECT FROM pgopt_matviews WHERE state IN ('due', 'refreshing', 'retrying'))"
 
-# run_once VARIANT MODE: one measured run, from the same state each time
+# children_cpu SERVER: clock ticks that its ended processes have used
+children_cpu() {
+  sed 's/.*) //' "/proc/$(head -n 1 "$stage/$1/postmaster.pid")/stat" | awk '{ print $14 + $15 }'
+}
+
+# run_once VARIANT MODE: one measured run, from the same state each time; TPS, and ms of CPU a transaction
 run_once() {
   sql "$1" -c "TRUNCATE event" -c "VACUUM account" -c "VACUUM counter" -c "CHECKPOINT" </dev/null
   if [ "$1" = refreshing ]; then wait_until 60 refreshing "the refreshes to end" "$settled"; fi
+  cpu=$(children_cpu "$1")
   PGOPTIONS="-c synchronous_commit=$2" tps "$1" -M prepared -c "$clients" -j 2 -T "$seconds" \
-    -f "$stage/insert.sql" -f "$stage/update.sql"
+    -f "$stage/insert.sql" -f "$stage/update.sql" >"$stage/tps.now"
+  sleep 0.2
+  n=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$stage/pgbench.out")
+  say "$(cat "$stage/tps.now") $(($(children_cpu "$1") - cpu)) $n"
 }
 
 for mode in ${MODES:-off on}; do
   quiet "synchronous_commit = $mode, $rounds rounds of 2 x $seconds s each"
   rm -f "$stage"/ratio.*
-  ask refreshing "SELECT coalesce(max(id), 0) FROM pgopt.refresh_log" >"$stage/log_before"
+  case $variants in
+    *refreshing*) ask refreshing "SELECT coalesce(max(id), 0) FROM pgopt.refresh_log" >"$stage/log_before" ;;
+  esac
   run_once plain "$mode" >/dev/null # warm-up
   for round in $(seq "$rounds"); do
     rm -f "$stage"/tps.*
     for v in $variants; do run_once "$v" "$mode" >>"$stage/tps.$v"; done
     for v in $(say "$variants" | tr ' ' '\n' | sed '1!G;h;$!d'); do run_once "$v" "$mode" >>"$stage/tps.$v"; done
-    base=$(awk '{ s += $1 } END { print s }' "$stage/tps.plain")
+    rm -f "$stage"/base.*
     for v in $variants; do
-      awk -v base="$base" '{ s += $1 } END { printf "%.4f\n", s / base }' "$stage/tps.$v" >>"$stage/ratio.$v"
-      awk '{ s += $1 } END { printf "%.1f\n", s / NR }' "$stage/tps.$v" >>"$stage/ratio.tps.$v"
+      # TPS, and clock ticks of CPU a transaction, over both runs; then both relative to plain
+      awk '{ t += $1; c += $2; n += $3 } END { printf "%.1f %.9f\n", t / NR, c / n }' "$stage/tps.$v" >"$stage/base.$v"
+      cat "$stage/base.plain" "$stage/base.$v" | awk 'NR == 1 { t = $1; c = $2 } NR == 2 { printf "%.4f %.4f\n", $1 / t, $2 / c }' \
+        >"$stage/now"
+      cut -d ' ' -f 1 "$stage/base.$v" >>"$stage/ratio.tps.$v"
+      cut -d ' ' -f 1 "$stage/now" >>"$stage/ratio.$v"
+      cut -d ' ' -f 2 "$stage/now" >>"$stage/ratio.cpu.$v"
     done
     if [ -n "${VERBOSE:-}" ]; then
-      say "round $round: $(for v in $variants; do printf '%s %s  ' "$v" "$(tail -n 1 "$stage/ratio.$v")"; done)"
+      say "round $round: $(for v in $variants; do printf '%s %s %s  ' "$v" "$(tail -n 1 "$stage/ratio.$v")" "$(tail -n 1 "$stage/ratio.cpu.$v")"; done)"
     fi
   done
-  printf '  %-12s %10s %10s %10s %10s\n' variant tps ratio lowest highest
+  printf '  %-12s %8s %10s %8s %8s %12s %8s %8s\n' variant tps "tps ratio" lowest highest "cpu ratio" lowest highest
   for v in $variants; do
     # shellcheck disable=SC2046
-    printf '  %-12s %10.0f %10s %10s %10s\n' "$v" "$(median <"$stage/ratio.tps.$v")" $(spread <"$stage/ratio.$v")
+    printf '  %-12s %8.0f %10s %8s %8s %12s %8s %8s\n' "$v" "$(median <"$stage/ratio.tps.$v")" $(spread <"$stage/ratio.$v") \
+      $(spread <"$stage/ratio.cpu.$v")
   done
+  case $variants in *refreshing*) ;; *) continue ;; esac
   say "  refreshes on \"refreshing\": $(ask refreshing "SELECT count(*) || ', ' || round(sum(extract(epoch FROM duration)), 1)
      || ' s in all' FROM pgopt.refresh_log WHERE id > $(cat "$stage/log_before")")"
 done
-say ""
-say "rows counted on \"pgopt\": $(ask pgopt "SELECT string_agg(relation || ' +' || inserted || ' ~' || updated, ', ' ORDER BY relation::text)
-  FROM pgopt_table_changes WHERE relation IN ('account'::regclass, 'event'::regclass)")"
+case $variants in
+  *pgopt*)
+    say ""
+    say "rows counted on \"pgopt\": $(ask pgopt "SELECT string_agg(relation || ' +' || inserted || ' ~' || updated, ', '
+      ORDER BY relation::text) FROM pgopt_table_changes WHERE relation IN ('account'::regclass, 'event'::regclass)")"
+    ;;
+esac
