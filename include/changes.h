@@ -97,6 +97,7 @@ typedef struct DatabaseState
 {
 	pg_atomic_uint32 dboid; /* InvalidOid = free */
 	uint64 epoch;
+	TimestampTz made_at; /* since when pgopt looks after it */
 	pg_atomic_uint32 in_flight;
 	pg_atomic_uint64 lost[LOST_REASONS];
 	pg_atomic_uint64 lost_at; /* TimestampTz of the last one; 0 = never */

@@ -108,6 +108,7 @@ changes_epoch(void)
 static void
 init_slot(DatabaseState *db, Oid dboid)
 {
+	db->made_at = GetCurrentTimestamp();
 	pg_atomic_init_u32(&db->in_flight, 0);
 	for (int i = 0; i < LOST_REASONS; i++)
 		pg_atomic_init_u64(&db->lost[i], 0);

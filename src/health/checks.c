@@ -146,10 +146,12 @@ check_failing(HealthRun *run)
 			continue;
 		finding.severity = view->failures >= CRITICAL_FAILURES ? "critical" : "warning";
 		finding.object = qualified(view);
-		finding.message = psprintf("the last %d refreshes of %s failed: %s",
-								   view->failures,
-								   finding.object,
-								   view->last_error ? view->last_error : "?");
+		finding.message =
+			psprintf("%s of %s failed: %s",
+					 view->failures == 1 ? "the last refresh"
+										 : psprintf("the last %d refreshes", view->failures),
+					 finding.object,
+					 view->last_error ? view->last_error : "?");
 		finding.evidence = psprintf("{\"failures\": %d, \"sqlstate\": %s, \"message\": %s}",
 									view->failures,
 									json_string(view->last_sqlstate ? view->last_sqlstate : ""),
@@ -177,7 +179,10 @@ check_overdue(HealthRun *run)
 			continue;
 
 		/* Over its score, and over its interval: a view that is due may take its turn first. */
-		age = run->now - (view->last_refresh == 0 ? view->managed_since : view->changed_since);
+		/* one that was never refreshed: since it is managed, or was restored */
+		age = run->now - (view->last_refresh != 0 ? view->changed_since
+						  : run->db != NULL       ? Max(view->managed_since, run->db->made_at)
+												  : view->managed_since);
 		if (view->staleness <= OVERDUE_STALENESS || age <= view->interval)
 			continue;
 		if (slots_running_since(view->oid) != 0)

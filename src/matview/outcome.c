@@ -219,7 +219,8 @@ matview_note_failure(Oid matview, const char *source, const char *reason, int64 
 		"  last_error = $2, last_sqlstate = $3,"
 		"  retry_at = clock_timestamp() + interval '1 microsecond'"
 		"           * CASE WHEN $6 THEN $4"
-		"             ELSE least($5, $4 * power(2, least(greatest(s.failures - 1, 0), 20))) END",
+		"             ELSE least($5, $4 * power(2, least(s.failures"
+		"                   - CASE WHEN s.failures > 0 AND s.last_sqlstate IS NULL THEN 1 ELSE 0 END, 20))) END",
 		lengthof(types),
 		types,
 		values,

@@ -65,6 +65,29 @@ plan_clear(Registry *registry)
 	}
 }
 
+/*
+ * An immediate view whose upstream is due will be due after that: it is now,
+ * so that its priority counts for the whole chain.
+ */
+static void
+follow_upstream(Registry *registry, ManagedView *view, TimestampTz now)
+{
+	if (!view->exists || view->due || view->strategy != STRATEGY_IMMEDIATE || !view->known ||
+		view->chain_unchanged || in_backoff(view, now))
+		return;
+	for (int i = 0; i < view->nupstream; i++)
+	{
+		ManagedView *upstream = registry_find(registry, view->upstream[i]);
+
+		if (upstream == NULL || upstream == view || !upstream->due)
+			continue;
+		if (view->due_since == 0)
+			view->due_since = now;
+		mark_due(registry, view, view->priority, "a view that it reads is due", now, false);
+		return;
+	}
+}
+
 /* Takes over everything that the strategies say, for views that are not being refreshed. */
 void
 plan_make(Registry *registry, TimestampTz now)
@@ -113,6 +136,9 @@ plan_make(Registry *registry, TimestampTz now)
 		if (decision.due)
 			mark_due(registry, view, view->priority, decision.reason, now, false);
 	}
+
+	for (int i = 0; i < registry->nviews; i++)
+		follow_upstream(registry, &registry->views[i], now);
 }
 
 void

@@ -382,7 +382,7 @@ registry_rebind(void)
 	pgopt_spi_begin(&spi);
 	/* dropped and created again, or restored from elsewhere: same name, other OID */
 	(void) pgopt_spi_execute(
-		"UPDATE pgopt.matview m SET view = f.found, home = pgopt.home(), managed_since = now()"
+		"UPDATE pgopt.matview m SET view = f.found, home = pgopt.home()"
 		"  FROM (SELECT DISTINCT ON (l.found) l.home, l.view, l.found"
 		"          FROM (SELECT o.home, o.view, o.managed_since, c.oid AS found"
 		"                  FROM pgopt.matview o"
