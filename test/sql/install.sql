@@ -115,7 +115,9 @@ DROP EXTENSION pgopt;
 DROP SCHEMA install_elsewhere;
 -- a schema of that name that is somebody else's is left alone
 CREATE SCHEMA pgopt;
+\set SHOW_CONTEXT never
 CREATE EXTENSION pgopt;
+\set SHOW_CONTEXT errors
 DROP SCHEMA pgopt;
 
 DROP ROLE install_nobody, install_monitor;
