@@ -155,6 +155,8 @@ typedef struct ManagedView
 	bool skip;
 	bool running;
 	bool done;
+	bool failed;  /* in this run of the plan */
+	bool follows; /* due only because what it reads is */
 	int effective_priority;
 	const char *due_reason;
 	TimestampTz next_at; /* DT_NOEND = nothing but a change makes it due */

@@ -514,8 +514,13 @@ record_prepared(DatabaseState *db, TransactionId xid)
 	{
 		Oid relid = compat_tabstat_relid(trans->parent);
 
-		if (relid < FirstNormalObjectId || !changed_something(trans))
+		if (!changed_something(trans))
 			continue;
+		if (relid < FirstNormalObjectId)
+		{
+			ddl = ddl || catalog_meaning(trans) != CATALOG_NOTHING;
+			continue;
+		}
 		if (nrelids == lengthof(relids))
 		{
 			all = true;

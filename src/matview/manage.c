@@ -407,6 +407,7 @@ matview_refresh_isolated(ReturnSetInfo *rsinfo, ManagedView *view, const char *s
 		ReThrowError(error);
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
+	view->failed = true;
 	matview_note_failure(
 		view->oid, source, view->due_reason, INSTR_TIME_GET_MICROSEC(duration), error);
 	matview_put_outcome(rsinfo,

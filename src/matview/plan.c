@@ -57,7 +57,7 @@ plan_clear(Registry *registry)
 	{
 		ManagedView *view = &registry->views[i];
 
-		view->due = view->skip = view->done = false;
+		view->due = view->skip = view->done = view->failed = view->follows = false;
 		view->due_reason = NULL;
 		view->effective_priority = view->priority;
 		view->next_at = DT_NOEND;
@@ -84,6 +84,7 @@ follow_upstream(Registry *registry, ManagedView *view, TimestampTz now)
 		if (view->due_since == 0)
 			view->due_since = now;
 		mark_due(registry, view, view->priority, "a view that it reads is due", now, false);
+		view->follows = true;
 		return;
 	}
 }
@@ -190,6 +191,22 @@ waits_for_upstream(Registry *registry, const ManagedView *view)
 	return false;
 }
 
+/* A view that is due for its upstream's sake alone has nothing to do where that failed. */
+static bool
+has_nothing_to_follow(Registry *registry, const ManagedView *view)
+{
+	if (!view->follows)
+		return false;
+	for (int i = 0; i < view->nupstream; i++)
+	{
+		ManagedView *upstream = registry_find(registry, view->upstream[i]);
+
+		if (upstream != NULL && upstream->failed)
+			return true;
+	}
+	return false;
+}
+
 ManagedView *
 plan_next(Registry *registry, int worst_priority)
 {
@@ -205,7 +222,9 @@ plan_next(Registry *registry, int worst_priority)
 							 (best->effective_priority == view->effective_priority &&
 							  best->last_refresh <= view->last_refresh)))
 			continue;
-		if (!waits_for_upstream(registry, view))
+		if (has_nothing_to_follow(registry, view))
+			view->due = false;
+		else if (!waits_for_upstream(registry, view))
 			best = view;
 	}
 	return best;

@@ -134,8 +134,12 @@ collect(ReturnSetInfo *rsinfo, Registry *registry, Job *jobs)
 		job->state = JOB_NONE;
 		view->running = false;
 		view->done = true;
+		view->failed = true;
 		if (newest_log(view->oid, job->last_log, &id, &outcome, &mode, &duration, &message))
+		{
+			view->failed = strcmp(outcome, "failed") == 0;
 			matview_put_outcome(rsinfo, view->oid, outcome, mode, duration, message);
+		}
 		else
 			matview_put_outcome(rsinfo,
 								view->oid,

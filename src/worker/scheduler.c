@@ -445,11 +445,13 @@ arm_tables(void)
 			share = (view->wake_after + view->nrelids - 1) / view->nrelids;
 		/* a REFRESH that is not pgopt's, maybe WITH NO DATA */
 		table = hash_search(tables, &view->oid, HASH_FIND, NULL);
-		if (view->strategy != STRATEGY_MANUAL && !view->running)
+		if (table != NULL && view->strategy != STRATEGY_MANUAL && !view->running)
 			table->wake_at = Min(table->wake_at, table->rows + 1);
 		for (int j = 0; j < view->nrelids; j++)
 		{
 			table = hash_search(tables, &view->relids[j], HASH_FIND, NULL);
+			if (table == NULL)
+				continue;
 			if (share > 0)
 				table->wake_at = Min(table->wake_at, table->rows + share);
 			if (!view->unchanged)
