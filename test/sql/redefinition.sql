@@ -114,6 +114,19 @@ SELECT is_fresh('whole_rows') AND EXISTS (TABLE whole_rows EXCEPT SELECT to_json
 SELECT refresh('whole_rows');
 ALTER TABLE whole DROP COLUMN c;
 SELECT is_fresh('whole_rows') AND EXISTS (TABLE whole_rows EXCEPT SELECT to_jsonb(w) FROM whole w) AS fresh_and_wrong;
+-- a generated column's expression can be replaced from 17 on
+CREATE TABLE generated (a int, g int GENERATED ALWAYS AS (a + 1) STORED);
+INSERT INTO generated VALUES (1);
+CREATE MATERIALIZED VIEW of_generated AS SELECT g FROM generated;
+SELECT pgopt_manage('of_generated', 'manual');
+SELECT refresh('of_generated');
+DO $$
+BEGIN
+	IF current_setting('server_version_num')::int >= 170000 THEN
+		EXECUTE 'ALTER TABLE generated ALTER COLUMN g SET EXPRESSION AS (a + 100)';
+	END IF;
+END $$;
+SELECT is_fresh('of_generated') AND EXISTS (TABLE of_generated EXCEPT SELECT g FROM generated) AS fresh_and_wrong;
 -- labels of an enum
 SELECT refresh('labels');
 ALTER TYPE mood RENAME VALUE 'sad' TO 'unhappy';
