@@ -83,9 +83,15 @@ is(wrongly_fresh($node, 'copy', "view::text <> 'slow'"), '',
   'a copied database calls no view fresh that is not once its worker runs');
 looked_after('app', 'CREATE DATABASE TEMPLATE');
 
-# --- DROP DATABASE
+# --- DROP DATABASE, also by force and at once after its creation
 long_refresh('copy', 'DROP DATABASE');
 prompt('postgres', 'DROP DATABASE copy', 'DROP DATABASE');
+foreach my $round (1 .. 4)
+{
+  prompt('postgres', 'CREATE DATABASE copy TEMPLATE app', "in a row $round: CREATE DATABASE TEMPLATE");
+  prompt('postgres', $round == 4 ? 'DROP DATABASE copy WITH (FORCE)' : 'DROP DATABASE copy', "in a row $round: DROP DATABASE");
+}
+
 # --- RENAME, and a move to another tablespace
 long_refresh('app', 'ALTER DATABASE RENAME');
 prompt('postgres', 'ALTER DATABASE app RENAME TO renamed', 'ALTER DATABASE RENAME');
