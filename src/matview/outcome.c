@@ -168,14 +168,14 @@ outcome_pending(Oid matview, const Baseline *baseline)
 	bool isnull;
 
 	pgopt_spi_begin(&spi);
-	if (pgopt_spi_execute(
-			"SELECT seen_rows FROM pgopt.matview_state WHERE view = $1 AND epoch = $2",
-			2,
-			types,
-			values,
-			NULL,
-			true,
-			SPI_OK_SELECT) > 0)
+	if (pgopt_spi_execute("SELECT seen_rows FROM pgopt.matview_state"
+						  " WHERE view = $1 AND epoch = $2 AND last_refresh IS NOT NULL",
+						  2,
+						  types,
+						  values,
+						  NULL,
+						  true,
+						  SPI_OK_SELECT) > 0)
 		pending =
 			(int64) (baseline->sums.rows - (uint64) DatumGetInt64(pgopt_spi_value(0, 1, &isnull)));
 	pgopt_spi_end(&spi);

@@ -149,24 +149,29 @@ plan_request(Registry *registry, ManagedView *view)
 	mark_due(registry, view, view->priority, "asked for", GetCurrentTimestamp(), true);
 }
 
+/* Every view takes the best priority of those that read it; upstream lists what they read in turn. */
 void
 plan_request_all(Registry *registry, Oid role)
 {
-	TimestampTz now = GetCurrentTimestamp();
-
 	plan_clear(registry);
 	for (int i = 0; i < registry->nviews; i++)
 	{
 		ManagedView *view = &registry->views[i];
 
-		if (view->exists && compat_owns_relation(view->oid, role))
-			mark_due(registry, view, view->priority, "asked for", now, true);
+		view->due = view->exists && compat_owns_relation(view->oid, role);
+		view->due_reason = "asked for";
 	}
 	for (int i = 0; i < registry->nviews; i++)
 	{
 		ManagedView *view = &registry->views[i];
 
-		view->due = view->due && compat_owns_relation(view->oid, role);
+		for (int j = 0; view->due && j < view->nupstream; j++)
+		{
+			ManagedView *upstream = registry_find(registry, view->upstream[j]);
+
+			if (upstream != NULL)
+				upstream->effective_priority = Min(upstream->effective_priority, view->priority);
+		}
 	}
 }
 

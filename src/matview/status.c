@@ -115,7 +115,9 @@ evaluate_view(const Registry *registry, ManagedView *view, DatabaseState *db, Ti
 
 	unknown = why_unknown(registry, view, db, &sums);
 	view->known = (unknown == NULL);
-	view->no_room = !sums.complete;
+	/* before the first refresh of an epoch, entries may just not have been made yet */
+	view->no_room =
+		db != NULL && view->has_state && view->epoch == changes_epoch() && !sums.complete;
 	/* a refresh counts its own transaction's changes, which a TRUNCATE after it takes back */
 	view->pending = view->known ? Max((int64) (sums.rows - view->seen_rows), 0) : 0;
 	view->truncated = view->known && sums.truncated != view->seen_truncated;
