@@ -26,7 +26,7 @@ CREATE MATERIALIZED VIEW gone AS SELECT count(*) FROM t;
 CREATE MATERIALIZED VIEW by_key AS SELECT t.id, t.name, count(u.id) n FROM t LEFT JOIN "Odd Names"."Über T" u USING (id) GROUP BY t.id;
 SELECT pgopt_manage('"Odd Names"."My ""View"""', 'threshold', interval '7 minutes', 17, 2),
        pgopt_manage('chain', 'immediate', priority => 9), pgopt_manage('empty', 'immediate', interval '1 hour'),
-       pgopt_manage('gone', 'manual');
+       pgopt_manage('gone', 'manual'), pgopt_manage('by_key', 'immediate');
 SQL
 all_fresh_but_gone('app', 'before the dump');
 # a managed view that was dropped: its entry stays, without a view
@@ -46,7 +46,7 @@ SELECT schema_name, view_name, strategy, refresh_interval, threshold_changes, pr
   FROM pgopt.matview WHERE view_name <> 'gone' ORDER BY 1, 2
 SQL
 my $expected = $node->safe_psql('app', $configured);
-is(scalar(split /\n/, $expected), 3, 'three views are managed');
+is(scalar(split /\n/, $expected), 4, 'four views are managed');
 
 # The database holds what app holds.
 sub compare
@@ -55,7 +55,9 @@ sub compare
   is($node->safe_psql($database, $configured), $expected, "$name: the configuration is kept");
   is($node->safe_psql($database, "SELECT count(*) FROM pgopt.matview m JOIN pg_class c ON c.oid = m.view AND c.relname = m.view_name AND c.relkind = 'm'"
         . " JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = m.schema_name"),
-    3, "$name: it belongs to the right views");
+    4, "$name: it belongs to the right views");
+  is($node->safe_psql($database, "SELECT count(*) FROM pgopt.matview m JOIN pg_class c ON c.oid = m.view WHERE m.view_name = 'gone'"), 0,
+    "$name: a managed view that was dropped is not taken for another relation");
   is(wrongly_fresh($node, $database, "state <> 'missing'"), '', "$name: no view is called fresh that is not");
   all_fresh_but_gone($database, $name);
   is($node->safe_psql($database, "SELECT string_agg(view::text, ' ') FROM pgopt.matview JOIN pg_class c ON c.oid = view AND c.relkind = 'm' WHERE rows_that_differ(view) > 0"),

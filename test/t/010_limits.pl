@@ -41,6 +41,9 @@ $node->restart;
 ok(poll_until($node, 'app', "SELECT severity FROM pgopt_findings() WHERE check_id = 'pgopt_worker'", 'critical', 10),
   'no process for a worker: pgopt_health() says so');
 is($node->safe_psql('app', 'SELECT count(*) FROM pgopt_matviews WHERE fresh'), 0, 'no process for a worker: no view is called fresh');
+is($node->safe_psql('app', "SELECT count(*) FROM pgopt_refresh_due() WHERE outcome = 'refreshed'"), 3,
+  'no process for a worker: pgopt_refresh_due() refreshes what is due');
+$node->safe_psql('app', 'INSERT INTO t VALUES (4)');
 is($node->safe_psql('app', "SELECT count(*) FROM pgopt_refresh('second') WHERE outcome = 'refreshed'"), 2,
   'no process for a worker: pgopt_refresh() works');
 is($node->safe_psql('app', "SELECT fresh FROM pgopt_matviews WHERE view = 'second'::regclass"), 't', 'and its view is fresh then');
