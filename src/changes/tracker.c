@@ -221,12 +221,10 @@ catalog_meaning(const PgStat_TableXactStatus *trans)
 		case ProcedureRelationId:
 			return CATALOG_FUNCTIONS; /* a new one may be what an old one calls by name from now on */
 		case RelationRelationId:
-			/* so do TRUNCATE, CREATE INDEX and refreshes, without a meaning for what views read */
-			return replaced && alter_statement ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
 		case AttributeRelationId:
-			return replaced ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
 		case AttrDefaultRelationId:
-			return replaced || trans->tuples_deleted > 0 ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
+			/* so do CREATE TABLE, TRUNCATE and refreshes, without a meaning for what views read */
+			return alter_statement ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
 		case AuthIdRelationId:
 		case AuthMemRelationId:
 			return CATALOG_ROLES;

@@ -29,6 +29,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_rewrite.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -134,6 +135,30 @@ definition_of(Relation rel)
 	return NULL;
 }
 
+/* The version of a view's rule stands for its definition. */
+static void
+mix_rule(Walk *walk, Oid relid)
+{
+	Relation rel = table_open(RewriteRelationId, AccessShareLock);
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple tuple;
+
+	ScanKeyInit(
+		&key, Anum_pg_rewrite_ev_class, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(rel, RewriteRelRulenameIndexId, true, NULL, 1, &key);
+	while ((tuple = systable_getnext(scan)) != NULL)
+	{
+		Oid rule = ((Form_pg_rewrite) GETSTRUCT(tuple))->oid;
+		TransactionId version = HeapTupleHeaderGetRawXmin(tuple->t_data);
+
+		mix_fingerprint(walk, &rule, sizeof(rule));
+		mix_fingerprint(walk, &version, sizeof(version));
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
 /* Walks the definition of a view or matview, which is locked while this goes on. */
 static void
 walk_definition(Walk *walk, Oid relid)
@@ -160,12 +185,7 @@ walk_definition(Walk *walk, Oid relid)
 	if (rel->rd_rel->relkind == RELKIND_VIEW && !RelationHasSecurityInvoker(rel))
 		walk->owner = rel->rd_rel->relowner;
 	if (walk->counting)
-	{
-		char *text = nodeToString(query);
-
-		mix_fingerprint(walk, text, strlen(text));
-		pfree(text);
-	}
+		mix_rule(walk, relid);
 	walk->depth++;
 	(void) walk_node((Node *) query, walk);
 	walk->depth--;

@@ -62,7 +62,8 @@ typedef struct ArmedTable
 static DatabaseState *db = NULL;
 static Registry *registry = NULL;
 static MemoryContext registry_context = NULL;
-static HTAB *tables = NULL; /* of ArmedTable; lives and dies with the registry */
+static MemoryContext cycle_context = NULL; /* reset after each cycle */
+static HTAB *tables = NULL;                /* of ArmedTable; lives and dies with the registry */
 static uint64 seen_config = 0;
 static uint64 seen_state = 0;
 static uint64 seen_ddl = 0;
@@ -78,11 +79,13 @@ begin(void)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
+/* The end of a transaction leaves TopMemoryContext behind: what is allocated there stays. */
 static void
 commit(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(cycle_context);
 }
 
 static void
@@ -631,16 +634,14 @@ attach(void)
 void
 pgopt_worker_main(Datum arg)
 {
-	MemoryContext cycle_context;
 	TimestampTz last_trim = 0;
 
 	worker_setup();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
-	attach();
-
 	registry_context =
 		AllocSetContextCreate(TopMemoryContext, "pgopt registry", ALLOCSET_DEFAULT_SIZES);
 	cycle_context = AllocSetContextCreate(TopMemoryContext, "pgopt cycle", ALLOCSET_DEFAULT_SIZES);
+	attach();
 
 	for (;;)
 	{
