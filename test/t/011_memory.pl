@@ -1,4 +1,4 @@
-# The memory of a worker, of a refresh worker and of the launcher stays flat over thousands of cycles of every kind.
+# The memory of the worker and of the launcher stays flat over thousands of cycles of every kind.
 # PGOPT_CYCLES sets their number (2000).
 use strict;
 use warnings;
@@ -15,6 +15,7 @@ my $cycles = $ENV{PGOPT_CYCLES} // 2000;
 my $node = pgopt_node('main', extension => 'app', conf => <<'CONF');
 log_statement = none
 pgopt.worker_naptime = '200ms'
+pgopt.max_refresh_workers = 1
 CONF
 create_checks($node, 'app');
 $node->safe_psql('app', <<'SQL');
@@ -71,31 +72,27 @@ sub work
   return;
 }
 
+# compare($kind, $pid, $kilobytes): the process is the same, and has not grown since.
+sub compare
+{
+  my ($kind, $pid, $kilobytes) = @_;
+  my ($now_pid, $now) = memory($kind);
+  is($now_pid, $pid, "the $kind is still the same process");
+  my $growth = ($now // 0) - ($kilobytes // 0);
+  note("$kind: $kilobytes kB, then $now kB");
+  cmp_ok($growth, '<', 1024, "memory of the $kind stays flat (grew by $growth kB)");
+  return;
+}
+
 # What is cached once is cached in the first part.
 work(0.25);
-my %before;
-foreach my $kind ('pgopt worker', 'pgopt refresh', 'pgopt launcher')
-{
-  $before{$kind} = [ memory($kind) ];
-}
-my $refreshes = 'SELECT count(*) FROM pgopt.refresh_log';
-my $first = $node->safe_psql('app', $refreshes);
+
+my @worker = memory('pgopt worker');
+my @launcher = memory('pgopt launcher');
 work(1);
-note('refreshes meanwhile: ' . ($node->safe_psql('app', $refreshes) - $first));
-foreach my $kind ('pgopt worker', 'pgopt refresh', 'pgopt launcher')
-{
-  my ($pid, $kilobytes) = memory($kind);
-SKIP:
-  {
-    skip "the process of kind $kind is another one now", 1
-      unless defined $pid && defined $before{$kind}[0] && $pid == $before{$kind}[0];
-    my $growth = $kilobytes - $before{$kind}[1];
-    note("$kind: $before{$kind}[1] kB, then $kilobytes kB");
-    cmp_ok($growth, '<', 1024, "memory of the $kind stays flat (grew by $growth kB)");
-  }
-}
+compare('pgopt worker', @worker);
+compare('pgopt launcher', @launcher);
 all_fresh($node, 'app', 'at the end');
-ok((memory('pgopt worker'))[0] == $before{'pgopt worker'}[0], 'the worker is still the same process');
 no_crash($node);
 $node->stop;
 note('took ' . started() . ' s');
