@@ -174,6 +174,7 @@ prepared_record(DatabaseState *db, TransactionId xid, const char *gid, bool all,
 	if (xact->ddl)
 		pg_atomic_fetch_add_u32(&db->ddl_in_flight, 1);
 	LWLockRelease(shared->lock);
+	database_wake_worker(db); /* from now on it looks now and then whether they are still there */
 }
 
 /* A table is counted from now on: prepared transactions that changed it hold it in flight. */

@@ -103,6 +103,8 @@ check_worker(HealthRun *run)
 		.reference = "README, Troubleshooting",
 	};
 
+	if (RecoveryInProgress())
+		run->unknown = "this is a standby: workers start on promotion";
 	if (!pgopt_is_preloaded() || RecoveryInProgress() || run->registry->nviews == 0)
 		return;
 	if (run->db != NULL && process_lives(pg_atomic_read_u32(&run->db->worker_pid)))
@@ -170,6 +172,12 @@ check_overdue(HealthRun *run)
 {
 	ManagedView *view;
 
+	if (RecoveryInProgress())
+	{
+		run->unknown = "this is a standby: changes are counted on the primary";
+		return;
+	}
+
 	for (int i = 0; (view = next_visible(run, &i)) != NULL;)
 	{
 		Finding finding = {0};
@@ -231,6 +239,11 @@ check_unknown_changes(HealthRun *run)
 	if (!pgopt_is_preloaded())
 	{
 		run->unknown = "pgopt is not in shared_preload_libraries";
+		return;
+	}
+	if (RecoveryInProgress())
+	{
+		run->unknown = "this is a standby: changes are counted on the primary";
 		return;
 	}
 	if (run->db == NULL || database_lost(run->db) == 0)

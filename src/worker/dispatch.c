@@ -29,6 +29,9 @@
 
 #define LINGER_MS 5000
 
+/* The server's own caches grow a little with each refresh: a process does no more than this. */
+#define MAX_JOBS 200
+
 /* A process that was asked for and has not appeared after this will not. */
 #define START_PATIENCE_MS 30000
 
@@ -350,6 +353,7 @@ pgopt_refresh_worker_main(Datum arg)
 {
 	RefreshSlot *slot;
 	MemoryContext job_context;
+	int jobs = 0;
 
 	my_slot = DatumGetInt32(arg);
 	slot = &slots_array()[my_slot];
@@ -396,6 +400,7 @@ pgopt_refresh_worker_main(Datum arg)
 
 			slots_lock(true);
 			slot->state = SLOT_IDLE;
+			slot->quit = slot->quit || ++jobs >= MAX_JOBS;
 			slot->since = GetCurrentTimestamp();
 			requester = slot->requester;
 			slot->requester = -1;

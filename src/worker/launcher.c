@@ -264,11 +264,9 @@ tend_workers(void)
 	{
 		if (!entry->wanted || entry->handle != NULL)
 			continue;
+		/* one that an earlier launcher started, or that is about to end: once it has */
 		if (has_worker(entry->dboid))
-		{
-			entry->wanted = false;
 			continue;
-		}
 		if (starting >= MAX_STARTING || is_held(entry->dboid) || now < entry->not_before)
 		{
 			timeout = Min(timeout, RESTART_PAUSE_MS / 4);
@@ -436,7 +434,7 @@ worker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnly
 	Oid dboid = name ? get_database_oid(name, true) : InvalidOid;
 	DatabaseState *db = NULL;
 
-	if (OidIsValid(dboid) && dboid != MyDatabaseId && may_hold(dboid, pstmt->utilityStmt))
+	if (OidIsValid(dboid) && may_hold(dboid, pstmt->utilityStmt))
 		db = database_hold(dboid);
 	if (db == NULL)
 	{
