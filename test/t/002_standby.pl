@@ -57,6 +57,8 @@ is($standby->safe_psql('app', 'SELECT count(*) > 0 FROM pgopt_checks()'), 't', '
 is($standby->safe_psql('app', "SELECT jsonb_typeof(pgopt_health_json())"), 'object', 'pgopt_health_json()');
 is($standby->safe_psql('app', "SELECT count(*) FROM pgopt_findings() WHERE check_id = 'pgopt_worker'"), 0,
   'that no worker runs is no finding on a standby');
+is($standby->safe_psql('app', "SELECT count(*) FROM pgopt_checks() WHERE check_id IN ('pgopt_worker', 'matview_overdue') AND state = 'ok' AND reason IS NULL"),
+  0, 'checks that cannot be made on a standby are not called passed');
 is($standby->safe_psql('app', 'SELECT count(*) >= 0 FROM pgopt_refresh_advice()'), 't', 'pgopt_refresh_advice()');
 
 # --- what writes says why it cannot

@@ -131,6 +131,13 @@ ok(poll_until($subscriber, 'app', $prepared, '1'), 'a second PREPARE reaches the
 $publisher->safe_psql('app', "ROLLBACK PREPARED 'b'");
 in_step('ROLLBACK PREPARED');
 
+# the worker sleeps without a time limit when nothing is going on: PREPARE must wake it
+ok(poll_until($subscriber, 'app', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pgopt refresh'", '0', 20),
+  'no refresh worker is left that would wake the worker');
+$publisher->safe_psql('app', "BEGIN; INSERT INTO t VALUES (61, 1); PREPARE TRANSACTION 'idle'; COMMIT PREPARED 'idle'");
+$publisher->wait_for_catchup('sub');
+wait_fresh($subscriber, 'app', 'COMMIT PREPARED by an apply worker is noticed while nothing else goes on', 10);
+
 # the subscriber crashes in between
 $publisher->safe_psql('app', "BEGIN; INSERT INTO p VALUES (500000, 1); PREPARE TRANSACTION 'c'");
 ok(poll_until($subscriber, 'app', $prepared, '1'), 'a third PREPARE reaches the subscriber');

@@ -83,6 +83,11 @@ is(wrongly_fresh($node, 'copy', "view::text <> 'slow'"), '',
   'a copied database calls no view fresh that is not once its worker runs');
 looked_after('app', 'CREATE DATABASE TEMPLATE');
 
+# from a session in the template itself
+long_refresh('app', 'CREATE DATABASE TEMPLATE from inside');
+prompt('app', 'CREATE DATABASE copy_2 TEMPLATE app', 'CREATE DATABASE TEMPLATE from inside');
+prompt('postgres', 'DROP DATABASE copy_2', 'DROP DATABASE of a new copy');
+
 # --- DROP DATABASE, also by force and at once after its creation
 long_refresh('copy', 'DROP DATABASE');
 prompt('postgres', 'DROP DATABASE copy', 'DROP DATABASE');

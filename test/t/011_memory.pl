@@ -1,4 +1,4 @@
-# The memory of the worker and of the launcher stays flat over thousands of cycles of every kind.
+# The memory of a worker, of a refresh worker and of the launcher stays flat over thousands of cycles of every kind.
 # PGOPT_CYCLES sets their number (2000).
 use strict;
 use warnings;
@@ -16,6 +16,7 @@ my $node = pgopt_node('main', extension => 'app', conf => <<'CONF');
 log_statement = none
 pgopt.worker_naptime = '200ms'
 pgopt.max_refresh_workers = 1
+temp_buffers = '800kB'
 CONF
 create_checks($node, 'app');
 $node->safe_psql('app', <<'SQL');
@@ -86,6 +87,29 @@ sub compare
 
 # What is cached once is cached in the first part.
 work(0.25);
+my $refreshes = 'SELECT count(*) FROM pgopt.refresh_log';
+my $inserts = "CALL wake(%d, 'INSERT INTO t VALUES (1)')";
+
+# A refresh worker lives for as long as there is work.  The server keeps something of each CONCURRENTLY refresh for the
+# life of the process, so it must not live for ever.
+my $first = $node->safe_psql('app', $refreshes);
+$node->safe_psql('app', "SELECT pgopt_unmanage(v) FROM unnest('{built_anew,fails}'::regclass[]) v");
+my $session = $node->background_psql('app');
+$session->query_until(qr/begun/, sprintf("\\echo begun\nCALL wake(%d, 'INSERT INTO t SELECT 1 FROM pg_sleep(0.005)');\n", $cycles * 0.6));
+my ($least, $most, @pids);
+while ($node->safe_psql('app', "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'CALL wake%' AND state = 'active'"))
+{
+  my ($pid, $kilobytes) = memory('pgopt refresh');
+  next unless defined $kilobytes;
+  push @pids, $pid unless grep { $_ == $pid } @pids;
+  $least = $kilobytes if !defined $least || $kilobytes < $least;
+  $most = $kilobytes if !defined $most || $kilobytes > $most;
+  sleep(0.2);
+}
+$session->quit;
+note(sprintf('refreshes: %d, by %d processes, %d to %d kB', $node->safe_psql('app', $refreshes) - $first, scalar(@pids), $least, $most));
+$node->safe_psql('app', "SELECT pgopt_manage('built_anew', 'immediate'), pgopt_manage('fails', 'smart')");
+cmp_ok($most - $least, '<', 3 * 1024, 'memory of refresh workers is bounded');
 
 my @worker = memory('pgopt worker');
 my @launcher = memory('pgopt launcher');
