@@ -7,8 +7,8 @@
 #   pgopt      preloaded, 20 views managed, none due   refreshing 20 views by threshold: refreshes happen all the time,
 #   trigger    without the library; statement triggers            what they cost is included
 #              UPDATE a counter, a row a table
-# A round runs every server twice, in order and then in reverse, so that drift cancels out; its ratio is the sum of
-# both to that of plain. Printed: the median of the rounds' ratios of TPS, the lowest and highest, and the same of the
+# A round runs every server twice, in order and then in reverse, so that drift cancels out, and each round begins with
+# another one; its ratio is the sum of both to that of plain. Printed: the median of the rounds' ratios of TPS, the lowest and highest, and the same of the
 # CPU time that the writers' backends took a transaction (from the server's account of its ended children). Other work
 # on the machine disturbs the second much less; for TPS a ratio of 0.98 is one of CPU of 1.02 where CPU is the bound.
 #   ROUNDS=12 SECONDS_EACH=3 CLIENTS=4 THRESHOLD=100000 MODES="off on" (synchronous_commit)
@@ -109,8 +109,8 @@ for mode in ${MODES:-off on}; do
   run_once plain "$mode" >/dev/null # warm-up
   for round in $(seq "$rounds"); do
     rm -f "$stage"/tps.*
-    for v in $variants; do run_once "$v" "$mode" >>"$stage/tps.$v"; done
-    for v in $(say "$variants" | tr ' ' '\n' | sed '1!G;h;$!d'); do run_once "$v" "$mode" >>"$stage/tps.$v"; done
+    order=$(say "$variants" | awk -v r="$round" '{ for (i = 0; i < NF; i++) print $((i + r) % NF + 1) }')
+    for v in $order $(say "$order" | sed '1!G;h;$!d'); do run_once "$v" "$mode" >>"$stage/tps.$v"; done
     rm -f "$stage"/base.*
     for v in $variants; do
       # TPS, and clock ticks of CPU a transaction, over both runs; then both relative to plain
