@@ -197,27 +197,59 @@ COMMENT ON FUNCTION pgopt_refresh_advice() IS
 -- Health
 -- ---------------------------------------------------------------------------
 
+CREATE FUNCTION pgopt.counter_deltas(
+	OUT basis text, OUT since timestamptz, OUT seconds double precision, OUT xact_commit bigint,
+	OUT xact_rollback bigint, OUT blks_fetched bigint, OUT blks_hit bigint, OUT temp_files bigint,
+	OUT temp_bytes bigint, OUT deadlocks bigint, OUT conflicts bigint, OUT sessions bigint,
+	OUT sessions_abandoned bigint, OUT sessions_fatal bigint, OUT sessions_killed bigint,
+	OUT checkpoints_timed bigint, OUT checkpoints_requested bigint, OUT wal_bytes bigint,
+	OUT archived bigint, OUT archive_failures bigint)
+RETURNS record
+	AS 'MODULE_PATHNAME', 'pgopt_counter_deltas' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt.counter_deltas() IS
+	'growth of this database''s and the server''s counters within the last hour (basis window: never before the last start, reload or reset), or since they began (basis lifetime, where pgopt is not preloaded)';
+
+CREATE FUNCTION pgopt_restart_window() RETURNS timestamptz
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt_restart_window() IS
+	'counts from now on: what happened in this database before is no longer evidence for health checks that compare counters over time';
+REVOKE ALL ON FUNCTION pgopt_restart_window() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_restart_window() TO pg_monitor;
+
 CREATE FUNCTION pgopt.run_checks(
+	mode text,
 	OUT check_id text, OUT component text, OUT state text, OUT reason text, OUT severity text,
 	OUT object text, OUT message text, OUT evidence jsonb, OUT threshold text,
-	OUT since timestamptz, OUT remedy text, OUT remedy_lock text, OUT reference text)
+	OUT since timestamptz, OUT remedy text, OUT remedy_lock text, OUT reference text,
+	OUT family text, OUT weight double precision, OUT component_weight double precision)
 RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'pgopt_run_checks' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION pgopt.run_checks() IS 'runs every check: a row each that is ok or unknown, and a row a finding';
+COMMENT ON FUNCTION pgopt.run_checks(text) IS
+	'runs every check (mode full) or the cheap ones (quick): a row each that is ok or unknown, and a row a finding';
 
 CREATE FUNCTION pgopt_checks(
+	mode text DEFAULT 'full',
 	OUT check_id text, OUT component text, OUT state text, OUT reason text)
 RETURNS SETOF record
 	LANGUAGE sql VOLATILE STRICT
 BEGIN ATOMIC
 	SELECT r.check_id, r.component, min(r.state), min(r.reason)
-	  FROM pgopt.run_checks() r
+	  FROM pgopt.run_checks(mode) r
 	 GROUP BY r.check_id, r.component
 	 ORDER BY min(CASE r.state WHEN 'found' THEN 1 WHEN 'unknown' THEN 2 ELSE 3 END), r.check_id;
 END;
-COMMENT ON FUNCTION pgopt_checks() IS 'every check with its state: ok, found, or unknown and why';
+COMMENT ON FUNCTION pgopt_checks(text) IS 'every check with its state: ok, found, or unknown and why';
+
+CREATE FUNCTION pgopt_checks_json(mode text DEFAULT 'full') RETURNS jsonb
+	LANGUAGE sql VOLATILE STRICT
+BEGIN ATOMIC
+	SELECT jsonb_agg(to_jsonb(c) - 'n' ORDER BY c.n)
+	  FROM pgopt_checks(mode) WITH ORDINALITY c (check_id, component, state, reason, n);
+END;
+COMMENT ON FUNCTION pgopt_checks_json(text) IS 'pgopt_checks() as jsonb, for programs';
 
 CREATE FUNCTION pgopt_findings(
+	mode text DEFAULT 'full',
 	OUT severity text, OUT component text, OUT check_id text, OUT object text, OUT message text,
 	OUT evidence jsonb, OUT threshold text, OUT since timestamptz, OUT remedy text,
 	OUT remedy_lock text, OUT reference text)
@@ -226,38 +258,44 @@ RETURNS SETOF record
 BEGIN ATOMIC
 	SELECT r.severity, r.component, r.check_id, r.object, r.message, r.evidence, r.threshold,
 	       r.since, r.remedy, r.remedy_lock, r.reference
-	  FROM pgopt.run_checks() r
+	  FROM pgopt.run_checks(mode) r
 	 WHERE r.state = 'found'
 	 ORDER BY CASE r.severity WHEN 'critical' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,
 	          r.check_id, r.object;
 END;
-COMMENT ON FUNCTION pgopt_findings() IS 'what is wrong, worst first, with the SQL that mends it and the lock that this takes';
+COMMENT ON FUNCTION pgopt_findings(text) IS 'what is wrong, worst first, with the SQL that mends it and the lock that this takes';
 
 /*
- * A component's score is 100 x exp(-sum of severities), each severity
- * saturating at three findings; the overall score is the mean over components,
- * at most 59 with a critical finding and at most 79 with a warning.  Infos
- * cost at most 5.
+ * The score.  A finding costs its check's weight x its severity (critical 1,
+ * warning 0.35, info 0.015); what the findings of one family cost together
+ * saturates at 2 (1 - exp(-sum / 2)).  A component's score is 100 x exp(-sum
+ * over its families); the overall score their weighted mean, at most 59 with a
+ * critical finding and at most 79 with a warning.  With infos alone it is at
+ * least 95.
  */
 CREATE FUNCTION pgopt_health(
+	mode text DEFAULT 'full',
 	OUT score integer, OUT status text, OUT coverage numeric, OUT confidence text,
 	OUT components jsonb, OUT findings jsonb)
 RETURNS record
 	LANGUAGE sql VOLATILE STRICT
 BEGIN ATOMIC
-	WITH run AS (
-		SELECT * FROM pgopt.run_checks()
+	WITH run AS MATERIALIZED (
+		SELECT r.*,
+		       CASE r.severity WHEN 'critical' THEN 1 WHEN 'warning' THEN 0.35
+		                       WHEN 'info' THEN 0.015 ELSE 0 END AS penalty
+		  FROM pgopt.run_checks(mode) r
+	), family AS (
+		SELECT r.component, r.component_weight, r.family,
+		       2 * (1 - exp(- sum(r.weight * r.penalty) / 2)) AS penalty
+		  FROM run r GROUP BY r.component, r.component_weight, r.family
 	), component AS (
-		SELECT r.component,
-		       100 * exp(- 0.9 * least(count(*) FILTER (WHERE r.severity = 'critical'), 3)
-		                 - 0.25 * least(count(*) FILTER (WHERE r.severity = 'warning'), 3)
-		                 - 0.015 * least(count(*) FILTER (WHERE r.severity = 'info'), 3)) AS score
-		  FROM run r GROUP BY r.component
+		SELECT f.component, f.component_weight, 100 * exp(- sum(f.penalty)) AS score
+		  FROM family f GROUP BY f.component, f.component_weight
 	), overall AS (
-		SELECT least((SELECT avg(c.score) FROM component c),
-		             CASE WHEN count(*) FILTER (WHERE r.severity = 'critical') > 0 THEN 59
-		                  WHEN count(*) FILTER (WHERE r.severity = 'warning') > 0 THEN 79
-		                  ELSE 100 END)::integer AS score,
+		SELECT CASE WHEN count(*) FILTER (WHERE r.severity = 'critical') > 0 THEN least(59, mean.score)
+		            WHEN count(*) FILTER (WHERE r.severity = 'warning') > 0 THEN least(79, mean.score)
+		            ELSE greatest(95, mean.score) END::integer AS score,
 		       round(count(DISTINCT r.check_id) FILTER (WHERE r.state <> 'unknown')::numeric
 		             / count(DISTINCT r.check_id), 2) AS coverage,
 		       jsonb_agg(jsonb_build_object(
@@ -268,7 +306,10 @@ BEGIN ATOMIC
 		           ORDER BY CASE r.severity WHEN 'critical' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END,
 		                    r.check_id, r.object)
 		         FILTER (WHERE r.state = 'found') AS findings
-		  FROM run r
+		  FROM run r,
+		       (SELECT sum(c.component_weight * c.score) / sum(c.component_weight) AS score
+		          FROM component c) mean
+		 GROUP BY mean.score
 	)
 	SELECT o.score,
 	       CASE WHEN o.score < 60 THEN 'critical' WHEN o.score < 80 THEN 'warning'
@@ -280,15 +321,22 @@ BEGIN ATOMIC
 	       coalesce(o.findings, '[]')
 	  FROM overall o;
 END;
-COMMENT ON FUNCTION pgopt_health() IS
-	'score 0-100, status (healthy, warning below 80, critical below 60), how much could be checked, and the findings, worst first';
+COMMENT ON FUNCTION pgopt_health(text) IS
+	'score 0-100, status (healthy, warning below 80, critical below 60), how much could be checked, and the findings, worst first; mode quick asks only what is cheap, for a probe every few seconds';
 
-CREATE FUNCTION pgopt_health_json() RETURNS jsonb
+CREATE FUNCTION pgopt_health_json(mode text DEFAULT 'full') RETURNS jsonb
 	LANGUAGE sql VOLATILE STRICT
 BEGIN ATOMIC
-	SELECT to_jsonb(h) FROM pgopt_health() h;
+	SELECT to_jsonb(h) FROM pgopt_health(mode) h;
 END;
-COMMENT ON FUNCTION pgopt_health_json() IS 'pgopt_health() as jsonb, for programs';
+COMMENT ON FUNCTION pgopt_health_json(text) IS 'pgopt_health() as jsonb, for programs';
+
+CREATE FUNCTION pgopt_findings_json(mode text DEFAULT 'full') RETURNS jsonb
+	LANGUAGE sql VOLATILE STRICT
+BEGIN ATOMIC
+	SELECT h.findings FROM pgopt_health(mode) h;
+END;
+COMMENT ON FUNCTION pgopt_findings_json(text) IS 'pgopt_findings() as jsonb, for programs';
 
 -- ---------------------------------------------------------------------------
 

@@ -79,4 +79,13 @@
 #define COMPAT_REFRESH_USES_SEARCH_PATH true
 #endif
 
+/* 17 moved the counts of checkpoints into statistics of their own. */
+#if PG_VERSION_NUM >= 170000
+#define compat_timed_checkpoints     pg_stat_get_checkpointer_num_timed
+#define compat_requested_checkpoints pg_stat_get_checkpointer_num_requested
+#else
+#define compat_timed_checkpoints     pg_stat_get_bgwriter_timed_checkpoints
+#define compat_requested_checkpoints pg_stat_get_bgwriter_requested_checkpoints
+#endif
+
 #endif /* PGOPT_COMPAT_H */

@@ -74,6 +74,9 @@ typedef struct PgoptSpi
 } PgoptSpi;
 
 extern void pgopt_spi_begin(PgoptSpi *spi);
+
+/* The same as the caller: for the server's catalogs and statistics, of which everybody sees what is theirs. */
+extern void pgopt_spi_begin_as_caller(PgoptSpi *spi);
 extern void pgopt_spi_end(PgoptSpi *spi);
 
 /* Runs one statement with parameters; expected is an SPI_OK_* code. Returns the rows processed. */

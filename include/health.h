@@ -2,13 +2,18 @@
  * health.h
  *		Checks: what is wrong, why, and which SQL mends it.
  *
- * A check is one function in the table of checks.c.  It reports findings; one
- * that reports none is ok; one that cannot run, or raises an error, is unknown
- * with its reason, never ok.  Scores are computed from the findings in SQL
- * (pgopt_health() in the install script).
+ * A check is one entry in the table of its component: a query, or a function
+ * where SQL will not do.  It reports findings; one that reports none is ok;
+ * one that cannot run, or raises an error, is unknown with its reason, never
+ * ok.  Scores are computed from the findings in SQL (pgopt_health() in the
+ * install script).
  *
- * Owns no shared memory and takes no lock that waits.  Memory: the context of
- * the caller.
+ * Owns no shared memory and takes no lock that waits.  Memory: what a run
+ * shares lives in the context of the caller; what a check allocates, in one
+ * that is reset after it.
+ *
+ * Cost: the sum of the checks.  Those over relations share one pass over the
+ * catalogs (relations.c); no other check may cost more with more relations.
  */
 #ifndef PGOPT_HEALTH_H
 #define PGOPT_HEALTH_H
@@ -17,24 +22,90 @@
 
 #include "matview.h"
 
-/* What checks share, made once a run. */
+/* --- thresholds ----------------------------------------------------------- */
+
+typedef enum ThresholdUnit
+{
+	UNIT_NUMBER,
+	UNIT_PERCENT,
+	UNIT_SECONDS,
+	UNIT_MB, /* checks get bytes */
+} ThresholdUnit;
+
+/* A setting pgopt.<name> that says from where on something is a finding. */
+typedef struct Threshold
+{
+	const char *name; /* <what>_info, <what>_warning, <what>_critical, or what it is */
+	ThresholdUnit unit;
+	int boot_value;
+	const char *description; /* a sentence */
+	int value;               /* what the setting says now, in its unit */
+	bool defined;            /* its setting exists */
+} Threshold;
+
+/* Its value in base units: seconds, bytes, percent, numbers. */
+extern double threshold_value(const Threshold *threshold);
+
+/* --- checks --------------------------------------------------------------- */
+
+/* What checks share, made once a run; parts that not every run needs when they are asked for. */
 typedef struct HealthRun
 {
 	TimestampTz now;
-	Registry *registry; /* evaluated and planned */
+	bool quick;
+	struct ReturnSetInfo *rsinfo; /* where rows go */
+	MemoryContext context;        /* lives as long as the run */
+
+	Registry *registry; /* see health_registry() */
 	DatabaseState *db;
-	struct ReturnSetInfo *rsinfo;    /* where rows go */
-	const struct HealthCheck *check; /* the one that runs */
-	int found;                       /* findings of it so far */
-	const char *unknown;             /* why it cannot tell, or NULL */
+	struct Relations *relations; /* see relations.h */
+
+	const struct HealthComponent *component; /* of the check that runs */
+	const struct HealthCheck *check;         /* the one that runs */
+	int found;                               /* findings of it so far */
+	const char *unknown;                     /* why it cannot tell, or NULL */
 } HealthRun;
 
+/* Where a section of the README is. */
+#define README_SECTION(anchor) "README.md#" anchor
+
+#define MAX_THRESHOLDS         4
+
+/* Cheap enough to be asked every few seconds. */
+#define CHECK_QUICK 0x01
+
+/* Has no meaning on a standby, and is unknown there. */
+#define CHECK_PRIMARY 0x02
+
+/* Rests on growing counters: unknown where only those of a lifetime are at hand. */
+#define CHECK_DELTAS 0x04
+
+/*
+ * query: what finds, run as the caller, with the thresholds as $1 and so on
+ * (float8).  A row a finding: severity, object, message, evidence (jsonb),
+ * since, remedy, remedy_lock.  Without severity the row says, as message, why
+ * the check cannot tell.
+ */
 typedef struct HealthCheck
 {
 	const char *id;
-	const char *component;
-	void (*run)(HealthRun *run);
+	const char *family; /* findings of one family saturate together */
+	double weight;      /* of its findings in the component's score */
+	int flags;
+	const char *needs; /* predefined role that sees the data; NULL = everybody */
+	Threshold *thresholds[MAX_THRESHOLDS];
+	const char *reference;
+	const char *query;
+	void (*run)(HealthRun *run); /* where there is no query */
 } HealthCheck;
+
+typedef struct HealthComponent
+{
+	const char *name;
+	double weight; /* in the overall score */
+	const HealthCheck *checks;
+	const int *count;
+} HealthComponent;
 
 /* One finding. Texts that are NULL become SQL nulls. */
 typedef struct Finding
@@ -43,16 +114,31 @@ typedef struct Finding
 	const char *object;
 	const char *message;
 	const char *evidence; /* jsonb text */
-	const char *threshold;
 	TimestampTz since;
 	const char *remedy; /* SQL */
 	const char *remedy_lock;
-	const char *reference;
 } Finding;
 
-extern const HealthCheck health_checks[];
-extern const int health_check_count;
+extern void health_init(void); /* makes the thresholds' settings; called once by _PG_init */
 
 extern void health_report(HealthRun *run, const Finding *finding);
+
+/* Runs a query of the kind described above, made at run time, and reports what it finds. */
+extern void health_query(HealthRun *run, const char *query);
+
+/* The managed views, evaluated and planned; and run->db. */
+extern Registry *health_registry(HealthRun *run);
+
+/* A jsonb string. */
+extern char *health_json_string(const char *text);
+
+/* --- the components ------------------------------------------------------- */
+
+#define HEALTH_CHECKS(component)                   \
+	extern const HealthCheck checks_##component[]; \
+	extern const int checks_##component##_count
+
+HEALTH_CHECKS(matviews);
+HEALTH_CHECKS(pgopt);
 
 #endif /* PGOPT_HEALTH_H */

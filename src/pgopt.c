@@ -10,7 +10,9 @@
 
 #include "changes.h"
 #include "core.h"
+#include "health.h"
 #include "matview.h"
+#include "window.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -23,13 +25,15 @@ void _PG_init(void);
 void
 _PG_init(void)
 {
-	settings_init();
+	health_init();
+	settings_init(); /* reserves the prefix: comes last */
 
 	/* What counts and refreshes needs shared memory, and so a place in the preload list. */
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
 	shmem_init();
+	window_init();
 	changes_init();
 	slots_init();
 	worker_init();

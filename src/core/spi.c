@@ -2,10 +2,11 @@
  * spi.c
  *		The one way in which pgopt runs SQL on its own tables.
  *
- * Every statement runs as the owner of the extension and with search_path
- * pinned, so that neither a caller without rights nor a hostile schema can
- * change what it means; the statements themselves name pgopt's tables with
- * their schema.  Cost: one SPI connection a block.
+ * Every statement on pgopt's tables runs as the owner of the extension and
+ * with search_path pinned, so that neither a caller without rights nor a
+ * hostile schema can change what it means; the statements themselves name
+ * pgopt's tables with their schema.  What reads the server's own catalogs runs
+ * as the caller.  Cost: one SPI connection a block.
  */
 #include "pgopt.h"
 
@@ -53,8 +54,14 @@ pgopt_spi_begin(PgoptSpi *spi)
 {
 	Oid owner = extension_owner();
 
-	GetUserIdAndSecContext(&spi->save_userid, &spi->save_sec_context);
+	pgopt_spi_begin_as_caller(spi);
 	SetUserIdAndSecContext(owner, spi->save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
+}
+
+void
+pgopt_spi_begin_as_caller(PgoptSpi *spi)
+{
+	GetUserIdAndSecContext(&spi->save_userid, &spi->save_sec_context);
 	spi->save_nestlevel = NewGUCNestLevel();
 	(void) set_config_option("search_path",
 							 "pg_catalog, pg_temp",

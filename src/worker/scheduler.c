@@ -31,6 +31,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "window.h"
 #include "worker.h"
 
 /* A view that somebody else had locked, or whose refresh was lost, waits at least this long. */
@@ -593,6 +594,16 @@ trim_log(TimestampTz *last)
 	pgstat_report_stat(true);
 }
 
+static void
+note_counters(void)
+{
+	if (!window_is_due())
+		return;
+	begin();
+	window_note();
+	commit();
+}
+
 /* Finds out whether this database is ours to look after, and takes it. */
 static void
 attach(void)
@@ -658,6 +669,8 @@ pgopt_worker_main(Datum arg)
 		MemoryContextSwitchTo(cycle_context);
 		timeout = cycle();
 		trim_log(&last_trim);
+		note_counters();
+		timeout = Min(timeout, window_wait());
 		MemoryContextSwitchTo(TopMemoryContext);
 		MemoryContextReset(cycle_context);
 		pgstat_report_activity(STATE_IDLE, NULL);

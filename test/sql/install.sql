@@ -43,8 +43,11 @@ SELECT attname FROM pg_attribute a
  ORDER BY attnum;
 
 -- every setting has a description and a range or unit where it is a number
-SELECT name, boot_val, unit, vartype, context, short_desc IS NOT NULL AS described
-  FROM pg_settings WHERE name LIKE 'pgopt.%' ORDER BY name;
+SELECT name, boot_val, unit, vartype, context
+  FROM pg_settings WHERE name LIKE 'pgopt.%' AND context <> 'user' ORDER BY name;
+-- those that anybody may set for a session are thresholds of health checks
+SELECT count(*) > 0 AS some, count(*) FILTER (WHERE short_desc !~ '^[A-Z].*\.$' OR vartype <> 'integer') AS not_described
+  FROM pg_settings WHERE name LIKE 'pgopt.%' AND context = 'user';
 -- the prefix is ours
 SET pgopt.no_such_setting = 1;
 
