@@ -339,6 +339,52 @@ END;
 COMMENT ON FUNCTION pgopt_findings_json(text) IS 'pgopt_findings() as jsonb, for programs';
 
 -- ---------------------------------------------------------------------------
+-- Bloat
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pgopt_table_bloat(
+	relation regclass DEFAULT NULL, min_size bigint DEFAULT 10485760,
+	OUT relation regclass, OUT part text, OUT size_bytes bigint, OUT reclaimable_bytes bigint,
+	OUT reclaimable_low bigint, OUT reclaimable_high bigint, OUT reclaimable_percent numeric,
+	OUT free_bytes bigint, OUT dead_bytes bigint, OUT held_bytes bigint, OUT live_rows bigint,
+	OUT dead_rows bigint, OUT pages_sampled integer, OUT confidence text, OUT remedy text,
+	OUT remedy_lock text, OUT reason text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgopt_table_bloat(regclass, bigint) IS
+	'what a rewrite of a table, and of its TOAST table, would give back, with its 95 % interval, measured on a sample of pages; without a table: all tables and materialized views of at least min_size bytes, largest first. free_bytes can take new rows, dead_bytes could after a vacuum, held_bytes are dead rows that an old snapshot may need';
+
+CREATE FUNCTION pgopt_index_bloat(
+	relation regclass DEFAULT NULL, min_size bigint DEFAULT 10485760,
+	OUT index regclass, OUT table_name regclass, OUT method text, OUT size_bytes bigint,
+	OUT reclaimable_bytes bigint, OUT reclaimable_low bigint, OUT reclaimable_high bigint,
+	OUT reclaimable_percent numeric, OUT free_bytes bigint, OUT dead_bytes bigint,
+	OUT entries bigint, OUT pages_sampled integer, OUT confidence text, OUT remedy text,
+	OUT remedy_lock text, OUT reason text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgopt_index_bloat(regclass, bigint) IS
+	'what a rebuild of an index, or of all indexes of a table, would give back, with its 95 % interval, measured on a sample of pages; without an argument: all indexes of at least min_size bytes, largest first. Confidence is low for other methods than btree';
+
+CREATE FUNCTION pgopt_table_bloat_json(
+	relation regclass DEFAULT NULL, min_size bigint DEFAULT 10485760)
+RETURNS jsonb
+	LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	SELECT coalesce(jsonb_agg(to_jsonb(b)), '[]') FROM pgopt_table_bloat($1, $2) b;
+END;
+COMMENT ON FUNCTION pgopt_table_bloat_json(regclass, bigint) IS 'pgopt_table_bloat() as a jsonb array, for programs';
+
+CREATE FUNCTION pgopt_index_bloat_json(
+	relation regclass DEFAULT NULL, min_size bigint DEFAULT 10485760)
+RETURNS jsonb
+	LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+	SELECT coalesce(jsonb_agg(to_jsonb(b)), '[]') FROM pgopt_index_bloat($1, $2) b;
+END;
+COMMENT ON FUNCTION pgopt_index_bloat_json(regclass, bigint) IS 'pgopt_index_bloat() as a jsonb array, for programs';
+
+-- ---------------------------------------------------------------------------
 
 CREATE FUNCTION pgopt.preload_check() RETURNS void
 	AS 'MODULE_PATHNAME', 'pgopt_preload_check' LANGUAGE C VOLATILE STRICT;

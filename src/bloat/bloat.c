@@ -1,0 +1,735 @@
+/*
+ * bloat.c
+ *		The functions pgopt_table_bloat() and pgopt_index_bloat().
+ *
+ * A relation is locked with AccessShareLock if that is to be had at once, and
+ * let go when it has been measured; one that is not is reported as locked, one
+ * that was dropped meanwhile is left out.  Who may measure: the owner of the
+ * table, whoever may select from it, and members of pg_stat_scan_tables.
+ *
+ * Cost: for all relations of a database, one look at pg_class and some ten
+ * microseconds a relation to learn its size, besides what is measured.
+ */
+#include "pgopt.h"
+
+#include <math.h>
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "access/table.h"
+#include "catalog/catalog.h"
+#include "catalog/index.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/numeric.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+#include "bloat.h"
+#include "compat.h"
+
+PG_FUNCTION_INFO_V1(pgopt_table_bloat);
+PG_FUNCTION_INFO_V1(pgopt_index_bloat);
+
+#define WORTH_BYTES   (10.0 * 1024 * 1024)
+#define WORTH_PERCENT 30.0
+#define DEAD_PERCENT  20.0
+
+const BloatBudget bloat_budget_full = {
+	.whole = 1000, .first = 192, .most = 1000, .share = 0.012, .target = 0.5};
+const BloatBudget bloat_budget_screen = {
+	.whole = 32, .first = 32, .most = 32, .share = 0, .target = 0};
+
+/* For an index's table only the number of its rows is wanted. */
+static const BloatBudget rows_budget = {
+	.whole = 500, .first = 128, .most = 500, .share = 0.004, .target = 0.5};
+
+/* A relation to measure.  table is that of an index, or owner of a TOAST table. */
+typedef struct BloatTarget
+{
+	Oid relid;
+	Oid table;
+	double size; /* what is known of it before it is locked */
+	bool locked;
+} BloatTarget;
+
+typedef struct BloatTargets
+{
+	BloatTarget *items;
+	int count;
+	int room;
+	int refused; /* relations that the caller may not measure */
+} BloatTargets;
+
+/* What was found for the table of an index, kept for its other indexes. */
+typedef struct TableEstimate
+{
+	Oid relid; /* hash key: must be first */
+	BloatEstimate estimate;
+} TableEstimate;
+
+double
+bloat_reclaimable(const BloatEstimate *estimate)
+{
+	return Max(estimate->size - estimate->rewritten, 0);
+}
+
+double
+bloat_reclaimable_low(const BloatEstimate *estimate)
+{
+	return Max(estimate->size - estimate->rewritten_high, 0);
+}
+
+double
+bloat_reclaimable_high(const BloatEstimate *estimate)
+{
+	return Max(estimate->size - estimate->rewritten_low, 0);
+}
+
+/* --- who may measure what ------------------------------------------------------------------- */
+
+static bool
+may_measure(Oid table)
+{
+	return has_privs_of_role(GetUserId(), ROLE_PG_STAT_SCAN_TABLES) ||
+		   compat_owns_relation(table, GetUserId()) ||
+		   pg_class_aclcheck(table, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
+static void
+require_may_measure(Oid table, Oid relid)
+{
+	if (may_measure(table))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to measure \"%s\"", get_rel_name(relid)),
+			 errdetail("It takes ownership of the table, SELECT on it, or the privileges of the "
+					   "role pg_stat_scan_tables."),
+			 errhint("GRANT pg_stat_scan_tables TO %s;",
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
+/* --- which relations ------------------------------------------------------------------------- */
+
+/* Opens a relation that nobody holds exclusively; NULL if it is gone or locked. */
+static Relation
+open_at_once(Oid relid, bool *locked)
+{
+	Relation rel;
+
+	*locked = !ConditionalLockRelationOid(relid, AccessShareLock);
+	if (*locked)
+		return NULL;
+	rel = try_relation_open(relid, NoLock);
+	if (rel == NULL)
+		UnlockRelationOid(relid, AccessShareLock);
+	return rel;
+}
+
+static bool
+has_storage(Relation rel)
+{
+	return RELKIND_HAS_STORAGE(rel->rd_rel->relkind) && !RELATION_IS_OTHER_TEMP(rel);
+}
+
+static void
+add_target(BloatTargets *targets, Oid relid, Oid table, double pages_known, double min_size)
+{
+	BloatTarget target = {.relid = relid, .table = table, .size = pages_known * BLCKSZ};
+	Relation rel = open_at_once(relid, &target.locked);
+
+	if (rel != NULL)
+	{
+		bool measurable = has_storage(rel);
+
+		if (measurable)
+			target.size = (double) RelationGetNumberOfBlocks(rel) * BLCKSZ;
+		relation_close(rel, AccessShareLock);
+		if (!measurable)
+			return;
+	}
+	else if (!target.locked)
+		return;
+	if (target.size < min_size)
+		return;
+	if (targets->count >= targets->room)
+	{
+		targets->room = Max(targets->room * 2, 64);
+		targets->items = targets->items == NULL
+							 ? palloc(sizeof(BloatTarget) * targets->room)
+							 : repalloc(targets->items, sizeof(BloatTarget) * targets->room);
+	}
+	targets->items[targets->count++] = target;
+}
+
+/* Everything in this database of one of two kinds. */
+static void
+collect_all(BloatTargets *targets, bool indexes, double min_size)
+{
+	Relation classes = table_open(RelationRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(classes, InvalidOid, false, NULL, 0, NULL);
+	HeapTuple tuple;
+	BloatTarget *found = NULL;
+	double *pages = NULL;
+	int count = 0;
+	int room = 0;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		if (indexes ? form->relkind != RELKIND_INDEX
+					: form->relkind != RELKIND_RELATION && form->relkind != RELKIND_MATVIEW)
+			continue;
+		if (count + 2 > room)
+		{
+			room = Max(room * 2, 1024);
+			found = found == NULL ? palloc(sizeof(BloatTarget) * room)
+								  : repalloc_huge(found, sizeof(BloatTarget) * room);
+			pages = pages == NULL ? palloc(sizeof(double) * room)
+								  : repalloc_huge(pages, sizeof(double) * room);
+		}
+		pages[count] = form->relpages;
+		found[count].relid = form->oid;
+		found[count++].table = form->oid;
+		if (!indexes && OidIsValid(form->reltoastrelid))
+		{
+			pages[count] = 0;
+			found[count].relid = form->reltoastrelid;
+			found[count++].table = form->oid;
+		}
+	}
+	systable_endscan(scan);
+	table_close(classes, AccessShareLock);
+
+	for (int i = 0; i < count; i++)
+	{
+		Oid table = found[i].table;
+
+		CHECK_FOR_INTERRUPTS();
+		if (indexes)
+		{
+			table = IndexGetRelation(found[i].relid, true);
+			if (!OidIsValid(table))
+				continue;
+		}
+		if (!may_measure(table))
+		{
+			targets->refused += found[i].relid == found[i].table || indexes;
+			continue;
+		}
+		add_target(targets, found[i].relid, table, pages[i], min_size);
+	}
+}
+
+static Oid
+toast_of(Oid table)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid toast = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		toast = ((Form_pg_class) GETSTRUCT(tuple))->reltoastrelid;
+		ReleaseSysCache(tuple);
+	}
+	return toast;
+}
+
+static void
+add_indexes_of(BloatTargets *targets, Oid table)
+{
+	bool locked;
+	Relation rel = open_at_once(table, &locked);
+	List *indexes;
+	ListCell *cell;
+
+	if (rel == NULL)
+		return;
+	indexes = RelationGetIndexList(rel);
+	relation_close(rel, AccessShareLock);
+	foreach(cell, indexes)
+		add_target(targets, lfirst_oid(cell), table, 0, 0);
+}
+
+static void
+wrong_kind(Oid relid, bool indexes)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 indexes
+				 ? errmsg("\"%s\" is not an index, table or materialized view", get_rel_name(relid))
+				 : errmsg("\"%s\" is not a table or materialized view", get_rel_name(relid))));
+}
+
+/* A table with its TOAST table, or its indexes, or an index; of a partitioned one, all leaves. */
+static void
+collect_one(BloatTargets *targets, Oid relid, bool indexes)
+{
+	char kind = get_rel_relkind(relid);
+	List *relations;
+	ListCell *cell;
+
+	if (kind == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	if (indexes ? !strchr("rmtiIp", kind) : !strchr("rmtp", kind))
+		wrong_kind(relid, indexes);
+	if (kind == RELKIND_INDEX || kind == RELKIND_PARTITIONED_INDEX)
+		require_may_measure(IndexGetRelation(relid, false), relid);
+	else
+		require_may_measure(relid, relid);
+
+	relations = kind == RELKIND_PARTITIONED_TABLE || kind == RELKIND_PARTITIONED_INDEX
+					? find_all_inheritors(relid, NoLock, NULL)
+					: list_make1_oid(relid);
+	foreach(cell, relations)
+	{
+		Oid leaf = lfirst_oid(cell);
+		char leaf_kind = get_rel_relkind(leaf);
+
+		if (leaf_kind == RELKIND_INDEX)
+		{
+			Oid table = IndexGetRelation(leaf, true);
+
+			if (OidIsValid(table))
+				add_target(targets, leaf, table, 0, 0);
+		}
+		else if (strchr("rmt", leaf_kind) == NULL || leaf_kind == '\0')
+			continue;
+		else if (indexes)
+		{
+			add_indexes_of(targets, leaf);
+			if (OidIsValid(toast_of(leaf)))
+				add_indexes_of(targets, toast_of(leaf));
+		}
+		else
+		{
+			add_target(targets, leaf, leaf, 0, 0);
+			if (OidIsValid(toast_of(leaf)))
+				add_target(targets, toast_of(leaf), leaf, 0, 0);
+		}
+	}
+}
+
+static int
+compare_targets(const void *a, const void *b)
+{
+	const BloatTarget *x = a;
+	const BloatTarget *y = b;
+
+	if (x->size != y->size)
+		return x->size > y->size ? -1 : 1;
+	return x->relid < y->relid ? -1 : x->relid > y->relid;
+}
+
+static void
+collect(FunctionCallInfo fcinfo, BloatTargets *targets, bool indexes)
+{
+	memset(targets, 0, sizeof(BloatTargets));
+	if (!PG_ARGISNULL(0))
+		collect_one(targets, PG_GETARG_OID(0), indexes);
+	else
+	{
+		collect_all(targets, indexes, PG_ARGISNULL(1) ? 0 : (double) PG_GETARG_INT64(1));
+		if (targets->refused > 0)
+			ereport(NOTICE,
+					(errmsg_plural("%d relation was left out, because you may not measure it",
+								   "%d relations were left out, because you may not measure them",
+								   targets->refused,
+								   targets->refused),
+					 errhint("GRANT pg_stat_scan_tables TO %s;",
+							 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+	}
+	if (targets->count > 1)
+		qsort(targets->items, targets->count, sizeof(BloatTarget), compare_targets);
+}
+
+/* --- rows -------------------------------------------------------------------------------------- */
+
+#define MAX_COLUMNS 20
+
+typedef struct BloatRow
+{
+	Datum values[MAX_COLUMNS];
+	bool nulls[MAX_COLUMNS];
+	int columns;
+} BloatRow;
+
+static void
+put(BloatRow *row, Datum value)
+{
+	row->nulls[row->columns] = false;
+	row->values[row->columns++] = value;
+}
+
+static void
+put_text(BloatRow *row, const char *text)
+{
+	row->nulls[row->columns] = (text == NULL);
+	row->values[row->columns++] = text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+static void
+put_number(BloatRow *row, double number, bool known)
+{
+	row->nulls[row->columns] = !known;
+	row->values[row->columns++] = Int64GetDatum((int64) rint(number));
+}
+
+static const char *
+confidence_name(BloatConfidence confidence)
+{
+	switch (confidence)
+	{
+		case BLOAT_HIGH:
+			return "high";
+		case BLOAT_MEDIUM:
+			return "medium";
+		case BLOAT_LOW:
+			return "low";
+		case BLOAT_UNKNOWN:
+			break;
+	}
+	return NULL;
+}
+
+static double
+percent_of(double part, double whole)
+{
+	return whole > 0 ? 100 * part / whole : 0;
+}
+
+static void
+put_reclaimable(BloatRow *row, const BloatEstimate *estimate, double size)
+{
+	bool known = estimate->confidence != BLOAT_UNKNOWN;
+	char percent[32];
+
+	put_number(row, known ? estimate->size : size, known || size > 0);
+	put_number(row, bloat_reclaimable(estimate), known);
+	put_number(row, bloat_reclaimable_low(estimate), known);
+	put_number(row, bloat_reclaimable_high(estimate), known);
+	snprintf(
+		percent, sizeof(percent), "%.2f", percent_of(bloat_reclaimable(estimate), estimate->size));
+	row->nulls[row->columns] = !known;
+	row->values[row->columns++] = DirectFunctionCall3(
+		numeric_in, CStringGetDatum(percent), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	put_number(row, estimate->free_bytes, known);
+	put_number(row, estimate->dead_bytes, known);
+}
+
+static void
+put_verdict(BloatRow *row, const BloatEstimate *estimate, const char *remedy, const char *lock,
+			const char *reason)
+{
+	bool known = estimate->confidence != BLOAT_UNKNOWN;
+
+	row->nulls[row->columns] = !known;
+	row->values[row->columns++] = Int32GetDatum(estimate->pages_sampled);
+	put_text(row, confidence_name(estimate->confidence));
+	put_text(row, remedy);
+	put_text(row, remedy == NULL ? NULL : lock);
+	put_text(row, reason);
+}
+
+static char *
+qualified_name(Oid relid)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
+									  get_rel_name(relid));
+}
+
+static bool
+worth_a_rewrite(const BloatEstimate *estimate)
+{
+	double low = bloat_reclaimable_low(estimate);
+
+	return low >= WORTH_BYTES && percent_of(low, estimate->size) >= WORTH_PERCENT;
+}
+
+/* --- tables ------------------------------------------------------------------------------------- */
+
+/* What mends a table, under which lock, and why. */
+static void
+table_remedy(Relation table, const BloatEstimate *estimate, const char **remedy, const char **lock,
+			 const char **reason)
+{
+	char *name = qualified_name(RelationGetRelid(table));
+	StdRdOptions *options = (StdRdOptions *) table->rd_options;
+	bool toast_worth = worth_a_rewrite(estimate);
+
+	*remedy = *lock = NULL;
+	if (estimate->dead_bytes >= WORTH_BYTES &&
+		percent_of(estimate->dead_bytes, estimate->size) >= DEAD_PERCENT)
+	{
+		*lock = "SHARE UPDATE EXCLUSIVE on the table";
+		if (options != NULL && !options->autovacuum.enabled)
+		{
+			*remedy = psprintf(
+				"VACUUM (ANALYZE) %s;\nALTER TABLE %s RESET (autovacuum_enabled);", name, name);
+			*reason = "dead rows that autovacuum is forbidden to remove: a vacuum makes their "
+					  "space usable again";
+		}
+		else if (options == NULL || options->autovacuum.vacuum_scale_factor < 0)
+		{
+			*remedy = psprintf("VACUUM (ANALYZE) %s;\n"
+							   "ALTER TABLE %s SET (autovacuum_vacuum_scale_factor = 0.05); "
+							   "-- sooner next time",
+							   name,
+							   name);
+			*reason = "dead rows: a vacuum makes their space usable again";
+		}
+		else
+		{
+			*remedy = psprintf("VACUUM (ANALYZE) %s;", name);
+			*reason = "dead rows: a vacuum makes their space usable again";
+		}
+	}
+	else if (toast_worth && estimate->empty_tail >= Min(1000, estimate->pages / 16) &&
+			 estimate->empty_tail * BLCKSZ >= 0.6 * bloat_reclaimable(estimate))
+	{
+		*remedy = psprintf("VACUUM (TRUNCATE) %s;", name);
+		*lock = "ACCESS EXCLUSIVE on the table, for moments and only if nobody waits";
+		*reason = "the end of the file is empty: a vacuum gives it back";
+	}
+	else if (toast_worth)
+	{
+		*remedy = psprintf("VACUUM (FULL, ANALYZE) %s;", name);
+		*lock = "ACCESS EXCLUSIVE on the table";
+		if (OidIsValid(get_extension_oid("pg_repack", true)))
+			*remedy = psprintf("%s\n-- or, in a shell, without that lock: pg_repack -d %s -t %s",
+							   *remedy,
+							   quote_identifier(get_database_name(MyDatabaseId)),
+							   name);
+		*reason = "free space that new rows can use, but that only a rewrite gives back";
+	}
+	else if (estimate->held_bytes >= WORTH_BYTES &&
+			 percent_of(estimate->held_bytes, estimate->size) >= DEAD_PERCENT)
+		*reason = "dead rows that an old snapshot may still need: not even a rewrite removes them "
+				  "before it is gone";
+	else if (*reason == NULL)
+		*reason = "less than 30 % or 10 MB: not worth a rewrite";
+}
+
+static void
+put_table_row(ReturnSetInfo *rsinfo, const BloatTarget *target, Relation table,
+			  const BloatEstimate *estimate, const char *reason)
+{
+	BloatRow row = {.columns = 0};
+	bool known = estimate->confidence != BLOAT_UNKNOWN;
+	const char *remedy = NULL;
+	const char *lock = NULL;
+
+	if (known && table != NULL)
+		table_remedy(table, estimate, &remedy, &lock, &reason);
+	put(&row, ObjectIdGetDatum(target->table));
+	put_text(&row, target->relid == target->table ? "table" : "toast");
+	put_reclaimable(&row, estimate, target->size);
+	put_number(&row, estimate->held_bytes, known);
+	put_number(&row, estimate->live_rows, known);
+	put_number(&row, estimate->dead_rows, known);
+	put_verdict(&row, estimate, remedy, lock, reason);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
+}
+
+/* A rewrite drops out-of-line values of dropped columns: only the table itself shows how many. */
+static void
+keep_share_of(BloatEstimate *toast, double share)
+{
+	double gone = toast->rewritten * (1 - share);
+
+	toast->rewritten -= gone;
+	toast->rewritten_low -= gone;
+	toast->rewritten_high -= gone;
+	toast->rewritten_low = Max(toast->rewritten_low - 0.2 * gone, 0);
+	toast->rewritten_high = Min(toast->rewritten_high + 0.2 * gone, toast->size);
+	toast->exact = false;
+	if (toast->confidence == BLOAT_HIGH)
+		toast->confidence = BLOAT_MEDIUM;
+}
+
+Datum
+pgopt_table_bloat(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	BloatTargets targets;
+
+	InitMaterializedSRF(fcinfo, 0);
+	collect(fcinfo, &targets, false);
+	for (int i = 0; i < targets.count; i++)
+	{
+		BloatTarget *target = &targets.items[i];
+		BloatEstimate estimate = {.confidence = BLOAT_UNKNOWN};
+		Relation table, toast;
+		bool locked;
+
+		CHECK_FOR_INTERRUPTS();
+		table = open_at_once(target->table, &locked);
+		if (table == NULL)
+		{
+			if (locked)
+				put_table_row(rsinfo, target, NULL, &estimate, "locked");
+			continue;
+		}
+		if (target->relid == target->table)
+			bloat_measure_heap(table, &bloat_budget_full, &estimate);
+		else if ((toast = open_at_once(target->relid, &locked)) != NULL)
+		{
+			BloatEstimate owner;
+			bool reform = false;
+
+			bloat_measure_heap(toast, &bloat_budget_full, &estimate);
+			relation_close(toast, AccessShareLock);
+			for (int k = 0; k < RelationGetDescr(table)->natts; k++)
+				reform |= TupleDescAttr(RelationGetDescr(table), k)->attisdropped;
+			if (reform)
+			{
+				bloat_measure_heap(table, &rows_budget, &owner);
+				if (owner.toast_kept < 1.0)
+					keep_share_of(&estimate, owner.toast_kept);
+			}
+		}
+		else if (locked)
+			estimate.reason = "locked";
+		else
+		{
+			relation_close(table, AccessShareLock);
+			continue;
+		}
+		put_table_row(rsinfo, target, table, &estimate, estimate.reason);
+		relation_close(table, AccessShareLock);
+	}
+	return (Datum) 0;
+}
+
+/* --- indexes -------------------------------------------------------------------------------------- */
+
+static void
+index_remedy(Relation index, const BloatEstimate *estimate, const char **remedy, const char **lock,
+			 const char **reason)
+{
+	char *name = qualified_name(RelationGetRelid(index));
+
+	if (!worth_a_rewrite(estimate))
+	{
+		if (*reason == NULL)
+			*reason = "less than 30 % or 10 MB: not worth a rebuild";
+		return;
+	}
+	if (*reason == NULL)
+		*reason = "free space in its pages that only a rebuild gives back";
+	if (IsSystemRelation(index) && !isTempOrTempToastNamespace(RelationGetNamespace(index)) &&
+		IsCatalogRelationOid(index->rd_index->indrelid))
+	{
+		*remedy = psprintf("REINDEX INDEX %s;", name);
+		*lock = "SHARE on the table, ACCESS EXCLUSIVE on the index";
+	}
+	else if (index->rd_index->indisexclusion)
+	{
+		*remedy = psprintf(
+			"REINDEX INDEX %s; -- exclusion constraints cannot be rebuilt concurrently", name);
+		*lock = "SHARE on the table, ACCESS EXCLUSIVE on the index";
+	}
+	else
+	{
+		*remedy = psprintf("REINDEX INDEX CONCURRENTLY %s;", name);
+		*lock = "SHARE UPDATE EXCLUSIVE on the table";
+	}
+}
+
+static void
+put_index_row(ReturnSetInfo *rsinfo, const BloatTarget *target, Relation index,
+			  const BloatEstimate *estimate, const char *reason)
+{
+	BloatRow row = {.columns = 0};
+	bool known = estimate->confidence != BLOAT_UNKNOWN;
+	const char *remedy = NULL;
+	const char *lock = NULL;
+
+	if (known)
+		index_remedy(index, estimate, &remedy, &lock, &reason);
+	put(&row, ObjectIdGetDatum(target->relid));
+	put(&row, ObjectIdGetDatum(target->table));
+	put_text(&row, index == NULL ? NULL : get_am_name(index->rd_rel->relam));
+	put_reclaimable(&row, estimate, target->size);
+	put_number(&row, estimate->live_rows, known && index->rd_rel->relam == BTREE_AM_OID);
+	put_verdict(&row, estimate, remedy, lock, reason);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
+}
+
+static const BloatEstimate *
+table_estimate(HTAB *estimates, Relation table)
+{
+	Oid relid = RelationGetRelid(table);
+	bool found;
+	TableEstimate *entry = hash_search(estimates, &relid, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		entry->estimate.confidence = BLOAT_UNKNOWN;
+		bloat_measure_heap(table, &rows_budget, &entry->estimate);
+	}
+	return &entry->estimate;
+}
+
+Datum
+pgopt_index_bloat(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	BloatTargets targets;
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(TableEstimate)};
+	HTAB *estimates;
+
+	control.hcxt = CurrentMemoryContext;
+	InitMaterializedSRF(fcinfo, 0);
+	collect(fcinfo, &targets, true);
+	estimates = hash_create("pgopt bloat", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < targets.count; i++)
+	{
+		BloatTarget *target = &targets.items[i];
+		BloatEstimate estimate = {.confidence = BLOAT_UNKNOWN};
+		Relation table, index = NULL;
+		bool locked;
+
+		CHECK_FOR_INTERRUPTS();
+		table = open_at_once(target->table, &locked);
+		if (table != NULL)
+		{
+			index = open_at_once(target->relid, &locked);
+			if (index != NULL)
+			{
+				const BloatEstimate *heap = NULL;
+
+				if (index->rd_rel->relam == BTREE_AM_OID)
+					heap = table_estimate(estimates, table);
+				bloat_measure_index(index, table, heap, &bloat_budget_full, &estimate);
+				put_index_row(rsinfo, target, index, &estimate, estimate.reason);
+				relation_close(index, AccessShareLock);
+			}
+			relation_close(table, AccessShareLock);
+		}
+		if (index == NULL && locked)
+			put_index_row(rsinfo, target, NULL, &estimate, "locked");
+	}
+	return (Datum) 0;
+}
