@@ -38,11 +38,44 @@
 #define compat_tabstat_scans(status)     ((status)->t_counts.t_numscans)
 #endif
 
-/* 16 renamed numscans in the shared entry too. */
+/* 16 renamed fields of the shared entry too, 18 of its key. */
+#define compat_tabentry_scans(entry) ((entry)->numscans)
 #if PG_VERSION_NUM >= 160000
-#define compat_tabentry_scans(entry) ((entry)->numscans)
+#define compat_tabentry_live(entry)         ((entry)->live_tuples)
+#define compat_tabentry_dead(entry)         ((entry)->dead_tuples)
+#define compat_tabentry_modified(entry)     ((entry)->mod_since_analyze)
+#define compat_tabentry_added(entry)        ((entry)->ins_since_vacuum)
+#define compat_tabentry_vacuumed(entry)     ((entry)->last_vacuum_time)
+#define compat_tabentry_autovacuumed(entry) ((entry)->last_autovacuum_time)
+#define compat_tabentry_analyzed(entry)     ((entry)->last_analyze_time)
+#define compat_tabentry_autoanalyzed(entry) ((entry)->last_autoanalyze_time)
 #else
-#define compat_tabentry_scans(entry) ((entry)->numscans)
+#define compat_tabentry_live(entry)         ((entry)->n_live_tuples)
+#define compat_tabentry_dead(entry)         ((entry)->n_dead_tuples)
+#define compat_tabentry_modified(entry)     ((entry)->changes_since_analyze)
+#define compat_tabentry_added(entry)        ((entry)->inserts_since_vacuum)
+#define compat_tabentry_vacuumed(entry)     ((entry)->vacuum_timestamp)
+#define compat_tabentry_autovacuumed(entry) ((entry)->autovac_vacuum_timestamp)
+#define compat_tabentry_analyzed(entry)     ((entry)->analyze_timestamp)
+#define compat_tabentry_autoanalyzed(entry) ((entry)->autovac_analyze_timestamp)
+#endif
+#if PG_VERSION_NUM >= 180000
+#define compat_stats_key_object(key) ((key).objid)
+#else
+#define compat_stats_key_object(key) ((key).objoid)
+#endif
+
+/* 18 counts frozen pages, bounds what autovacuum waits for, and has constraints that are not enforced. */
+#if PG_VERSION_NUM >= 180000
+#define compat_relallfrozen(form)    ((form)->relallfrozen)
+#define compat_conenforced(form)     ((form)->conenforced)
+#define compat_vacuum_max(options)   ((options)->autovacuum.vacuum_max_threshold)
+#define compat_autovacuum_vacuum_max autovacuum_vac_max_thresh
+#else
+#define compat_relallfrozen(form)    0
+#define compat_conenforced(form)     true
+#define compat_vacuum_max(options)   (-1)
+#define compat_autovacuum_vacuum_max (-1)
 #endif
 
 /* 16 gave all kinds of objects one ownership check. */

@@ -1,0 +1,668 @@
+/*
+ * relations.c
+ *		One pass over the catalogs and the cumulative statistics for all checks
+ *		that look at relations.
+ *
+ * pg_class, pg_index, pg_constraint and pg_inherits are read from end to end,
+ * each once, under one snapshot; nothing is asked relation by relation, no
+ * relation is opened and the caches of the session stay as they are.  Of the
+ * statistics, the shared entries are read where they are: fetching them in the
+ * usual way would leave a copy of each in the transaction and a reference to
+ * each in the session.
+ *
+ * Memory: a context of its own under the run's.  Locks: AccessShare on the
+ * catalogs; for each relation a partition lock of the statistics' hash table
+ * and then its entry's, shared, for the time of a copy, in the order that the
+ * server takes them.
+ */
+#include "pgopt.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/reloptions.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_constraint.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "postmaster/autovacuum.h"
+#include "storage/bufmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "compat.h"
+#include "relations.h"
+
+/* Where each relation is: tables 0 and up, indexes -1 and down, sequences from SEQUENCES up. */
+typedef struct Position
+{
+	Oid oid;
+	int at;
+	char status;
+} Position;
+
+#define SEQUENCES         (1 << 30)
+
+#define SH_PREFIX         positions
+#define SH_ELEMENT_TYPE   Position
+#define SH_KEY_TYPE       Oid
+#define SH_KEY            oid
+#define SH_HASH_KEY(t, k) murmurhash32(k)
+#define SH_EQUAL(t, a, b) ((a) == (b))
+#define SH_SCOPE          static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* Arrays that grow; their elements may be pointed to once all of them are there. */
+typedef struct Capacity
+{
+	int tables;
+	int indexes;
+	int constraints;
+	int sequences;
+} Capacity;
+
+#define FIRST_CAPACITY 512
+
+/* Zeroed room for one more. */
+#define ADD(array, count, capacity)                                                             \
+	((count) == (capacity) ? (void) ((array) = enlarge((array), &(capacity), sizeof(*(array)))) \
+						   : (void) 0,                                                          \
+	 memset(&(array)[(count)], 0, sizeof(*(array))),                                            \
+	 &(array)[(count)++])
+
+/* Small pieces that live as long as the whole, without a header each. */
+#define PIECES_SIZE (64 * 1024)
+
+typedef struct Pieces
+{
+	char *next;
+	Size left;
+} Pieces;
+
+static void *
+enlarge(void *array, int *capacity, Size size)
+{
+	if (array == NULL)
+	{
+		*capacity = FIRST_CAPACITY;
+		return palloc(*capacity * size);
+	}
+	*capacity *= 2;
+	return repalloc_huge(array, *capacity * size);
+}
+
+static void *
+piece(Pieces *pieces, Size size)
+{
+	void *result;
+
+	size = MAXALIGN(size);
+	if (size > pieces->left)
+	{
+		pieces->left = Max(PIECES_SIZE, size);
+		pieces->next = palloc(pieces->left);
+	}
+	result = pieces->next;
+	pieces->next += size;
+	pieces->left -= size;
+	return result;
+}
+
+static void *
+piece_of(Pieces *pieces, const void *data, Size size)
+{
+	return memcpy(piece(pieces, size), data, size);
+}
+
+static void
+note_position(Relations *relations, Oid oid, int at)
+{
+	bool found;
+
+	positions_insert(relations->positions, oid, &found)->at = at;
+}
+
+RelationInfo *
+relations_table(const Relations *relations, Oid oid)
+{
+	Position *position = positions_lookup(relations->positions, oid);
+
+	return position != NULL && position->at >= 0 && position->at < SEQUENCES
+			   ? &relations->tables[position->at]
+			   : NULL;
+}
+
+RelationIndex *
+relations_index(const Relations *relations, Oid oid)
+{
+	Position *position = positions_lookup(relations->positions, oid);
+
+	return position != NULL && position->at < 0 ? &relations->indexes[-1 - position->at] : NULL;
+}
+
+static RelationClass
+class_of(Oid namespace, char persistence, Oid information_schema)
+{
+	if (persistence == RELPERSISTENCE_TEMP)
+		return RELATION_TEMP;
+	if (namespace == PG_TOAST_NAMESPACE)
+		return RELATION_TOAST;
+	if (namespace == PG_CATALOG_NAMESPACE || namespace == information_schema)
+		return RELATION_CATALOG;
+	return RELATION_USER;
+}
+
+static void
+read_table(Relations *relations, Capacity *capacity, HeapTuple tuple, TupleDesc desc, Oid schema)
+{
+	Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+	RelationInfo *table = ADD(relations->tables, relations->ntables, capacity->tables);
+
+	table->oid = form->oid;
+	table->namespace = form->relnamespace;
+	table->owner = form->relowner;
+	table->am = form->relam;
+	table->class = class_of(form->relnamespace, form->relpersistence, schema);
+	table->kind = form->relkind;
+	table->persistence = form->relpersistence;
+	table->replica_identity = form->relreplident;
+	table->shared = form->relisshared;
+	table->partition = form->relispartition;
+	table->populated = form->relispopulated;
+	table->has_triggers = form->relhastriggers;
+	table->has_subclass = form->relhassubclass;
+	table->row_security = form->relrowsecurity;
+	table->pages = (uint32) Max(form->relpages, 0);
+	table->all_visible = (uint32) Max(form->relallvisible, 0);
+	table->all_frozen = (uint32) Max(compat_relallfrozen(form), 0);
+	table->tuples = form->reltuples;
+	table->frozenxid = form->relfrozenxid;
+	table->minmxid = form->relminmxid;
+	table->toast_oid = form->reltoastrelid;
+	if (!heap_attisnull(tuple, Anum_pg_class_reloptions, desc))
+		table->options = (StdRdOptions *) extractRelOptions(tuple, desc, NULL);
+	if (form->relhastriggers)
+		relations->ntriggered++;
+	note_position(relations, form->oid, relations->ntables - 1);
+}
+
+static void
+read_classes(Relations *relations, Capacity *capacity, Snapshot snapshot)
+{
+	Oid information_schema = get_namespace_oid("information_schema", true);
+	Relation rel = table_open(RelationRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
+
+		CHECK_FOR_INTERRUPTS();
+		switch (form->relkind)
+		{
+			case RELKIND_RELATION:
+			case RELKIND_PARTITIONED_TABLE:
+			case RELKIND_MATVIEW:
+			case RELKIND_TOASTVALUE:
+				read_table(relations, capacity, tuple, RelationGetDescr(rel), information_schema);
+				break;
+			case RELKIND_INDEX:
+			case RELKIND_PARTITIONED_INDEX:
+			{
+				RelationIndex *index =
+					ADD(relations->indexes, relations->nindexes, capacity->indexes);
+
+				index->oid = form->oid;
+				index->am = form->relam;
+				index->partitioned = form->relkind == RELKIND_PARTITIONED_INDEX;
+				index->partition = form->relispartition;
+				index->pages = (uint32) Max(form->relpages, 0);
+				index->tuples = form->reltuples;
+				note_position(relations, form->oid, -relations->nindexes);
+				break;
+			}
+			case RELKIND_SEQUENCE:
+			{
+				RelationSequence *sequence =
+					ADD(relations->sequences, relations->nsequences, capacity->sequences);
+
+				sequence->oid = form->oid;
+				sequence->class =
+					class_of(form->relnamespace, form->relpersistence, information_schema);
+				note_position(relations, form->oid, SEQUENCES + relations->nsequences - 1);
+				break;
+			}
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+
+	for (int i = 0; i < relations->ntables; i++)
+	{
+		RelationInfo *table = &relations->tables[i];
+
+		if (!OidIsValid(table->toast_oid))
+			continue;
+		table->toast = relations_table(relations, table->toast_oid);
+		if (table->toast == NULL)
+			continue;
+		table->toast->main = table;
+		if (table->toast->options == NULL)
+			table->toast->options = table->options; /* as autovacuum does */
+	}
+}
+
+static void
+read_indexes(Relations *relations, Pieces *pieces, Snapshot snapshot)
+{
+	Relation rel = table_open(IndexRelationId, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_index form = (Form_pg_index) GETSTRUCT(tuple);
+		RelationIndex *index = relations_index(relations, form->indexrelid);
+		bool isnull;
+
+		CHECK_FOR_INTERRUPTS();
+		if (index == NULL)
+			continue;
+		index->unique = form->indisunique;
+		index->nulls_not_distinct = form->indnullsnotdistinct;
+		index->primary = form->indisprimary;
+		index->exclusion = form->indisexclusion;
+		index->immediate = form->indimmediate;
+		index->clustered = form->indisclustered;
+		index->valid = form->indisvalid;
+		index->ready = form->indisready;
+		index->live = form->indislive;
+		index->replica_identity = form->indisreplident;
+		index->has_predicate = !heap_attisnull(tuple, Anum_pg_index_indpred, desc);
+		index->has_expressions = !heap_attisnull(tuple, Anum_pg_index_indexprs, desc);
+		index->natts = form->indnatts;
+		index->nkeys = form->indnkeyatts;
+		index->keys = piece_of(pieces, form->indkey.values, form->indnatts * sizeof(int16));
+		/* these three have as many elements as there are keys */
+		index->opclasses = piece_of(pieces,
+									((oidvector *) DatumGetPointer(heap_getattr(
+										 tuple, Anum_pg_index_indclass, desc, &isnull)))
+										->values,
+									form->indnkeyatts * sizeof(Oid));
+		index->collations = piece_of(pieces,
+									 ((oidvector *) DatumGetPointer(heap_getattr(
+										  tuple, Anum_pg_index_indcollation, desc, &isnull)))
+										 ->values,
+									 form->indnkeyatts * sizeof(Oid));
+		index->options = piece_of(pieces,
+								  ((int2vector *) DatumGetPointer(
+									   heap_getattr(tuple, Anum_pg_index_indoption, desc, &isnull)))
+									  ->values,
+								  form->indnkeyatts * sizeof(int16));
+		index->table = relations_table(relations, form->indrelid);
+		if (index->table != NULL)
+		{
+			index->next = index->table->indexes;
+			index->table->indexes = index;
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+static void
+read_constraints(Relations *relations, Capacity *capacity, Pieces *pieces, Snapshot snapshot)
+{
+	Relation rel = table_open(ConstraintRelationId, AccessShareLock);
+	TupleDesc desc = RelationGetDescr(rel);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_constraint form = (Form_pg_constraint) GETSTRUCT(tuple);
+		RelationConstraint *constraint;
+		bool isnull;
+		Datum keys;
+
+		CHECK_FOR_INTERRUPTS();
+		if (form->convalidated && form->contype != CONSTRAINT_FOREIGN)
+			continue;
+		constraint = ADD(relations->constraints, relations->nconstraints, capacity->constraints);
+		constraint->oid = form->oid;
+		constraint->table = relations_table(relations, form->conrelid);
+		constraint->referenced = relations_table(relations, form->confrelid);
+		constraint->parent = form->conparentid;
+		constraint->type = form->contypid;
+		constraint->kind = form->contype;
+		constraint->on_delete = form->confdeltype;
+		constraint->on_update = form->confupdtype;
+		constraint->valid = form->convalidated;
+		constraint->enforced = compat_conenforced(form);
+
+		keys = heap_getattr(tuple, Anum_pg_constraint_conkey, desc, &isnull);
+		if (!isnull)
+		{
+			ArrayType *array = DatumGetArrayTypeP(keys);
+
+			constraint->nkeys = (int16) ARR_DIMS(array)[0];
+			constraint->keys =
+				piece_of(pieces, ARR_DATA_PTR(array), constraint->nkeys * sizeof(int16));
+			if ((Pointer) array != DatumGetPointer(keys))
+				pfree(array);
+		}
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* Parents of partitions, and of their indexes. */
+static void
+read_inheritance(Relations *relations, Snapshot snapshot)
+{
+	Relation rel = table_open(InheritsRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple tuple;
+
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_inherits form = (Form_pg_inherits) GETSTRUCT(tuple);
+		RelationInfo *table = relations_table(relations, form->inhrelid);
+		RelationIndex *index = table == NULL ? relations_index(relations, form->inhrelid) : NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (table != NULL && table->partition)
+			table->parent = relations_table(relations, form->inhparent);
+		else if (index != NULL)
+			index->parent = relations_index(relations, form->inhparent);
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* What belongs to extensions: one range of an index of pg_depend. */
+static void
+read_members(Relations *relations, Snapshot snapshot)
+{
+	Relation rel = table_open(DependRelationId, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+
+	ScanKeyInit(&key,
+				Anum_pg_depend_refclassid,
+				BTEqualStrategyNumber,
+				F_OIDEQ,
+				ObjectIdGetDatum(ExtensionRelationId));
+	scan = systable_beginscan(rel, DependReferenceIndexId, true, snapshot, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend form = (Form_pg_depend) GETSTRUCT(tuple);
+		Position *position;
+
+		CHECK_FOR_INTERRUPTS();
+		if (form->deptype != DEPENDENCY_EXTENSION || form->classid != RelationRelationId)
+			continue;
+		position = positions_lookup(relations->positions, form->objid);
+		if (position == NULL || position->at < 0)
+			continue;
+		if (position->at >= SEQUENCES)
+			relations->sequences[position->at - SEQUENCES].extension = true;
+		else
+			relations->tables[position->at].extension = true;
+	}
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+}
+
+/* The statistics of one relation, read where they are. */
+static bool
+read_stats(Oid oid, bool shared, PgStat_StatTabEntry *stats)
+{
+	PgStat_HashKey key;
+	PgStatShared_HashEntry *entry;
+	bool known = false;
+
+	memset(&key, 0, sizeof(key));
+	key.kind = PGSTAT_KIND_RELATION;
+	key.dboid = shared ? InvalidOid : MyDatabaseId;
+	compat_stats_key_object(key) = oid;
+
+	entry = dshash_find(pgStatLocal.shared_hash, &key, false);
+	if (entry == NULL)
+		return false;
+	if (!entry->dropped)
+	{
+		PgStatShared_Relation *body = dsa_get_address(pgStatLocal.dsa, entry->body);
+
+		LWLockAcquire(&body->header.lock, LW_SHARED);
+		*stats = body->stats;
+		LWLockRelease(&body->header.lock);
+		known = true;
+	}
+	dshash_release_lock(pgStatLocal.shared_hash, entry);
+	return known;
+}
+
+static void
+read_all_stats(Relations *relations)
+{
+	PgStat_StatTabEntry entry;
+
+	for (int i = 0; i < relations->ntables; i++)
+	{
+		RelationInfo *table = &relations->tables[i];
+		RelationStats *stats = &table->stats;
+
+		CHECK_FOR_INTERRUPTS();
+		stats->known = read_stats(table->oid, table->shared, &entry);
+		if (!stats->known)
+			continue;
+		stats->scans = entry.numscans;
+		stats->read = entry.tuples_returned;
+		stats->inserted = entry.tuples_inserted;
+		stats->updated = entry.tuples_updated;
+		stats->deleted = entry.tuples_deleted;
+		stats->hot_updated = entry.tuples_hot_updated;
+		stats->live = compat_tabentry_live(&entry);
+		stats->dead = compat_tabentry_dead(&entry);
+		stats->modified = compat_tabentry_modified(&entry);
+		stats->added = compat_tabentry_added(&entry);
+		stats->vacuumed =
+			Max(compat_tabentry_vacuumed(&entry), compat_tabentry_autovacuumed(&entry));
+		stats->analyzed =
+			Max(compat_tabentry_analyzed(&entry), compat_tabentry_autoanalyzed(&entry));
+	}
+	for (int i = 0; i < relations->nindexes; i++)
+	{
+		RelationIndex *index = &relations->indexes[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (index->table == NULL || index->partitioned)
+			continue;
+		index->stats_known = read_stats(index->oid, index->table->shared, &entry);
+		if (index->stats_known)
+		{
+			index->scans = entry.numscans;
+			index->table->index_scans += entry.numscans;
+		}
+	}
+}
+
+/* Rows and bytes, those of partitions added to all of their ancestors. */
+static void
+add_up(Relations *relations)
+{
+	for (int i = 0; i < relations->ntables; i++)
+	{
+		RelationInfo *table = &relations->tables[i];
+		double rows;
+
+		if (table->kind == RELKIND_PARTITIONED_TABLE)
+			continue;
+		rows = Max(Max(table->tuples, (double) table->stats.live), 0);
+		table->rows = rows;
+		table->bytes = (double) table->pages * BLCKSZ;
+		for (RelationInfo *p = table->parent; p != NULL; p = p->parent)
+		{
+			p->rows += rows;
+			p->bytes += table->bytes;
+		}
+	}
+}
+
+Relations *
+health_relations(HealthRun *run)
+{
+	MemoryContext old;
+	Relations *relations = run->relations;
+	Capacity capacity = {0};
+	Pieces pieces = {0};
+	Snapshot snapshot;
+
+	if (relations != NULL)
+	{
+		if (!relations->complete)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the catalogs could not be read")));
+		return relations;
+	}
+
+	old = MemoryContextSwitchTo(
+		AllocSetContextCreate(run->context, "pgopt relations", ALLOCSET_DEFAULT_SIZES));
+	relations = run->relations = palloc0(sizeof(Relations));
+	relations->positions = positions_create(CurrentMemoryContext, 4 * FIRST_CAPACITY, NULL);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	read_classes(relations, &capacity, snapshot);
+	read_indexes(relations, &pieces, snapshot);
+	read_constraints(relations, &capacity, &pieces, snapshot);
+	read_inheritance(relations, snapshot);
+	read_members(relations, snapshot);
+	UnregisterSnapshot(snapshot);
+	read_all_stats(relations);
+	add_up(relations);
+	relations->complete = true;
+	MemoryContextSwitchTo(old);
+	return relations;
+}
+
+char *
+relation_name(Oid oid)
+{
+	char *name = get_rel_name(oid);
+	char *schema = name != NULL ? get_namespace_name_or_temp(get_rel_namespace(oid)) : NULL;
+
+	return schema != NULL ? quote_qualified_identifier(schema, name) : NULL;
+}
+
+/* --- what autovacuum would do --------------------------------------------- */
+
+/* An option of the table, where it is set (they are not when negative), else the server's. */
+#define OPTION(table, option, setting)                                    \
+	((table)->options != NULL && (table)->options->autovacuum.option >= 0 \
+		 ? (double) (table)->options->autovacuum.option                   \
+		 : (double) (setting))
+
+static double
+rows_of(const RelationInfo *table)
+{
+	return Max(table->tuples, 0);
+}
+
+double
+relation_vacuum_threshold(const RelationInfo *table)
+{
+	double threshold = OPTION(table, vacuum_threshold, autovacuum_vac_thresh) +
+					   OPTION(table, vacuum_scale_factor, autovacuum_vac_scale) * rows_of(table);
+	/* here -1 turns it off, and -2 is what is not set */
+	double most = table->options != NULL && compat_vacuum_max(table->options) >= -1
+					  ? compat_vacuum_max(table->options)
+					  : compat_autovacuum_vacuum_max;
+
+	return most >= 0 ? Min(threshold, most) : threshold;
+}
+
+double
+relation_insert_threshold(const RelationInfo *table)
+{
+	double base = table->options != NULL && table->options->autovacuum.vacuum_ins_threshold >= -1
+					  ? table->options->autovacuum.vacuum_ins_threshold
+					  : autovacuum_vac_ins_thresh;
+	double unfrozen = 1;
+
+	if (base < 0)
+		return -1;
+	if (table->pages > 0 && table->all_frozen > 0)
+		unfrozen = 1 - (double) Min(table->all_frozen, table->pages) / table->pages;
+	return base + OPTION(table, vacuum_ins_scale_factor, autovacuum_vac_ins_scale) *
+					  rows_of(table) * unfrozen;
+}
+
+double
+relation_analyze_threshold(const RelationInfo *table)
+{
+	return OPTION(table, analyze_threshold, autovacuum_anl_thresh) +
+		   OPTION(table, analyze_scale_factor, autovacuum_anl_scale) * rows_of(table);
+}
+
+bool
+relation_has_autovacuum(const RelationInfo *table)
+{
+	return AutoVacuumingActive() && table->persistence != RELPERSISTENCE_TEMP &&
+		   (table->options == NULL || table->options->autovacuum.enabled);
+}
+
+int
+relation_fillfactor(const RelationInfo *table)
+{
+	return table->options != NULL && table->kind != RELKIND_TOASTVALUE ? table->options->fillfactor
+																	   : HEAP_DEFAULT_FILLFACTOR;
+}
+
+/* --- parts of indexes that are seldom needed ------------------------------- */
+
+static char *
+index_tree(Oid oid, int attribute)
+{
+	HeapTuple tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(oid));
+	char *result = NULL;
+	bool isnull;
+	Datum tree;
+
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	tree = SysCacheGetAttr(INDEXRELID, tuple, attribute, &isnull);
+	if (!isnull)
+		result = TextDatumGetCString(tree);
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+char *
+index_expressions(Oid oid)
+{
+	return index_tree(oid, Anum_pg_index_indexprs);
+}
+
+char *
+index_predicate(Oid oid)
+{
+	return index_tree(oid, Anum_pg_index_indpred);
+}
