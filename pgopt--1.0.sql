@@ -385,6 +385,894 @@ END;
 COMMENT ON FUNCTION pgopt_index_bloat_json(regclass, bigint) IS 'pgopt_index_bloat() as a jsonb array, for programs';
 
 -- ---------------------------------------------------------------------------
+-- Monitoring views
+-- ---------------------------------------------------------------------------
+
+/*
+ * What people look at in psql.  Everything here runs with its reader's rights
+ * (security_invoker), needs pg_monitor, works on a standby, and waits for
+ * nobody's lock: sizes come from the file system, not from pg_relation_size(),
+ * which queues behind ALTER TABLE.
+ *
+ * Cost.  Views of sessions, databases and replication cost what the server's
+ * own views do.  Those of tables read pg_class once and ask the statistics for
+ * each row, some ten microseconds a table; sizes add three or four stat() calls a
+ * relation.  A filter on schema_name or table_name is applied before that.
+ */
+
+CREATE FUNCTION pgopt.relation_bytes(relation oid) RETURNS bigint
+	AS 'MODULE_PATHNAME', 'pgopt_relation_bytes' LANGUAGE C VOLATILE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.relation_bytes(oid) IS
+	'bytes of the files of one relation, without its indexes and TOAST; takes no lock, so that it never waits; null = no files';
+
+CREATE FUNCTION pgopt.last_scan(relation oid) RETURNS timestamptz
+	AS 'MODULE_PATHNAME', 'pgopt_last_scan' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.last_scan(oid) IS 'when a table or index was last scanned; null = not since the statistics were reset, or the server is older than 16';
+
+CREATE FUNCTION pgopt.percent(part numeric, whole numeric) RETURNS numeric
+	LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN round(100 * part / nullif(whole, 0), 1);
+COMMENT ON FUNCTION pgopt.percent(numeric, numeric) IS 'part of a whole in percent; null where the whole is 0';
+
+CREATE FUNCTION pgopt.age(since timestamptz) RETURNS interval
+	LANGUAGE sql VOLATILE STRICT PARALLEL SAFE
+RETURN date_trunc('milliseconds', greatest(clock_timestamp() - since, interval '0'));
+COMMENT ON FUNCTION pgopt.age(timestamptz) IS 'time passed since then';
+
+CREATE FUNCTION pgopt.lock_target(
+	locktype text, database oid, relation oid, page integer, tuple smallint, virtualxid text,
+	transactionid xid, classid oid, objid oid, objsubid smallint) RETURNS text
+	LANGUAGE sql STABLE PARALLEL SAFE
+RETURN CASE
+	WHEN relation IS NOT NULL THEN
+		CASE locktype WHEN 'relation' THEN '' WHEN 'tuple' THEN 'row (' || page || ',' || tuple || ') of '
+		              WHEN 'page' THEN 'page ' || page || ' of ' ELSE locktype || ' of ' END
+		|| CASE WHEN database IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+		        THEN relation::regclass::text ELSE 'relation ' || relation || ' of another database' END
+	WHEN transactionid IS NOT NULL THEN 'end of transaction ' || transactionid
+	WHEN virtualxid IS NOT NULL THEN 'end of transaction ' || virtualxid
+	WHEN locktype = 'advisory' AND objsubid = 1 THEN 'advisory ' || ((classid::bigint << 32) | objid::bigint)
+	WHEN locktype = 'advisory' THEN 'advisory ' || classid || ', ' || objid
+	WHEN classid IS NOT NULL THEN classid::regclass::text || ' ' || objid
+	ELSE locktype END;
+COMMENT ON FUNCTION pgopt.lock_target(text, oid, oid, integer, smallint, text, xid, oid, oid, smallint) IS
+	'what a row of pg_locks is about, in words';
+
+-- Sessions and locks
+
+CREATE VIEW pgopt_active_connections WITH (security_invoker = true) AS
+	SELECT a.pid, a.datname AS database, a.usename AS user_name,
+	       a.application_name AS application, coalesce(host(a.client_addr), 'local') AS client,
+	       a.state, pgopt.age(a.state_change) AS state_age, pgopt.age(a.xact_start) AS transaction_age,
+	       a.wait_event_type || ': ' || a.wait_event AS waits_for,
+	       CASE WHEN a.wait_event_type = 'Lock' THEN pg_blocking_pids(a.pid) END AS blocked_by,
+	       a.query
+	  FROM pg_stat_activity a
+	 WHERE a.backend_type = 'client backend' AND a.state <> 'idle' AND a.pid <> pg_backend_pid()
+	 ORDER BY a.xact_start NULLS LAST, a.pid;
+COMMENT ON VIEW pgopt_active_connections IS
+	'sessions of clients that are not idle, except this one, the oldest transaction first; costs nothing in tables';
+COMMENT ON COLUMN pgopt_active_connections.state_age IS 'how long it has been in its state; for an active one, how long its statement has run';
+COMMENT ON COLUMN pgopt_active_connections.blocked_by IS 'pids that hold the lock that it waits for, or are in the queue before it; 0 = a prepared transaction';
+
+CREATE VIEW pgopt_connections WITH (security_invoker = true) AS
+	SELECT a.datname AS database, a.usename AS user_name, a.application_name AS application,
+	       coalesce(host(a.client_addr), 'local') AS client, coalesce(a.state, 'unknown') AS state,
+	       count(*) AS connections,
+	       pgopt.percent(count(*), current_setting('max_connections')::numeric) AS percent_of_max,
+	       pgopt.age(min(a.state_change)) AS longest_in_state,
+	       pgopt.age(min(a.xact_start)) AS oldest_transaction,
+	       pgopt.age(min(a.backend_start)) AS oldest_connection
+	  FROM pg_stat_activity a
+	 WHERE a.backend_type = 'client backend'
+	 GROUP BY 1, 2, 3, 4, 5
+	 ORDER BY connections DESC, database, user_name, application, client, state;
+COMMENT ON VIEW pgopt_connections IS
+	'how many connections clients have, by database, user, application, client and state, most first; costs nothing in tables';
+COMMENT ON COLUMN pgopt_connections.percent_of_max IS 'of max_connections';
+
+/*
+ * A waiter can have many blockers: whoever holds the lock and whoever stands
+ * before it in the queue.  Its parent in the tree is one that does not wait
+ * itself, if there is any, else the one that has waited longest, so that there
+ * is one way up from each.  A circle (a deadlock that the server has not broken
+ * yet) starts with its lowest pid.  pg_blocking_pids() holds all lock
+ * partitions, and so is asked for waiters only.
+ */
+CREATE VIEW pgopt_blocking WITH (security_invoker = true) AS
+	WITH RECURSIVE waiter AS MATERIALIZED (
+		SELECT a.pid, pg_blocking_pids(a.pid) AS blocked_by
+		  FROM pg_stat_activity a
+		 WHERE a.wait_event_type = 'Lock'
+	), lock AS MATERIALIZED (
+		SELECT l.* FROM pg_locks l WHERE NOT l.granted OR l.locktype = 'tuple'
+	), waiting AS MATERIALIZED (
+		SELECT w.pid, w.blocked_by, l.waitstart, l.mode,
+		       pgopt.lock_target(l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid,
+		                         l.transactionid, l.classid, l.objid, l.objsubid) AS target,
+		       coalesce(l.relation, t.relation) AS relation,
+		       coalesce(l.database, t.database) AS database,
+		       CASE WHEN l.relation IS NULL THEN
+		           pgopt.lock_target(t.locktype, t.database, t.relation, t.page, t.tuple, NULL, NULL, NULL, NULL, NULL)
+		       END AS for_row,
+		       row_number() OVER (ORDER BY l.waitstart, w.pid) AS place
+		  FROM waiter w
+		  LEFT JOIN LATERAL (SELECT * FROM lock l WHERE l.pid = w.pid AND NOT l.granted
+		                      ORDER BY l.waitstart LIMIT 1) l ON true
+		  /* who waits for another transaction's end because of a row has a lock on that row */
+		  LEFT JOIN LATERAL (SELECT * FROM lock t WHERE t.pid = w.pid AND t.granted LIMIT 1) t
+		            ON l.locktype = 'transactionid'
+		 WHERE cardinality(w.blocked_by) > 0
+	), edge AS MATERIALIZED (
+		SELECT DISTINCT ON (w.pid) w.pid, b.pid AS parent, p.pid IS NOT NULL AS parent_waits
+		  FROM waiting w CROSS JOIN unnest(w.blocked_by) b (pid) LEFT JOIN waiting p ON p.pid = b.pid
+		 ORDER BY w.pid, p.place NULLS FIRST, b.pid
+	), up (start, pid) AS (
+		SELECT e.pid, e.parent FROM edge e WHERE e.parent_waits
+		UNION
+		SELECT u.start, e.parent FROM up u JOIN edge e ON e.pid = u.pid WHERE e.parent_waits
+	), circle AS (
+		SELECT u.start AS pid FROM up u GROUP BY u.start
+		HAVING bool_or(u.pid = u.start) AND min(u.pid) = u.start
+	), tree (root_pid, pid, depth, path) AS (
+		SELECT r.pid, r.pid, 0, '{}'::bigint[]
+		  FROM (SELECT e.parent AS pid FROM edge e WHERE NOT e.parent_waits UNION SELECT c.pid FROM circle c) r
+		UNION ALL
+		SELECT t.root_pid, e.pid, t.depth + 1, t.path || w.place
+		  FROM tree t JOIN edge e ON e.parent = t.pid JOIN waiting w ON w.pid = e.pid
+		 WHERE e.pid NOT IN (SELECT c.pid FROM circle c)
+	), counted AS (
+		SELECT t.*, count(*) OVER (PARTITION BY t.root_pid) - 1 AS blocked FROM tree t
+	)
+	SELECT repeat('  ', c.depth) || CASE WHEN c.depth > 0 THEN '+ ' ELSE '' END
+	       || CASE c.pid WHEN 0 THEN 'prepared' ELSE c.pid::text END AS session,
+	       c.depth, c.root_pid, c.pid, w.blocked_by,
+	       CASE WHEN c.depth = 0 THEN c.blocked END AS blocked,
+	       pgopt.age(w.waitstart) AS wait, w.mode AS lock_mode, coalesce(w.for_row, w.target) AS waits_for,
+	       CASE WHEN w.database IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+	            THEN w.relation::regclass END AS relation,
+	       a.datname AS database, a.usename AS user_name, a.application_name AS application,
+	       a.state, pgopt.age(a.xact_start) AS transaction_age, a.query
+	  FROM counted c
+	  LEFT JOIN waiting w ON w.pid = c.pid
+	  LEFT JOIN pg_stat_activity a ON a.pid = c.pid
+	 ORDER BY c.blocked DESC, c.root_pid, c.path;
+COMMENT ON VIEW pgopt_blocking IS
+	'who waits for whom, as a tree: the root of each, which waits for nobody, first; asks pg_blocking_pids() for waiting sessions only, and costs nothing where nobody waits';
+COMMENT ON COLUMN pgopt_blocking.session IS 'pid, indented by depth; "prepared" = a prepared transaction, see pg_prepared_xacts';
+COMMENT ON COLUMN pgopt_blocking.root_pid IS 'the session at the root; end that one (pg_terminate_backend) and the others go on';
+COMMENT ON COLUMN pgopt_blocking.blocked_by IS 'all that it waits for; at a root only within a deadlock';
+COMMENT ON COLUMN pgopt_blocking.blocked IS 'at the root: sessions that wait for it, directly or not';
+
+CREATE VIEW pgopt_locks WITH (security_invoker = true) AS
+	SELECT l.pid, d.datname AS database, l.locktype AS lock_type,
+	       pgopt.lock_target(l.locktype, l.database, l.relation, l.page, l.tuple, l.virtualxid,
+	                         l.transactionid, l.classid, l.objid, l.objsubid) AS target,
+	       l.mode AS lock_mode, l.granted, pgopt.age(l.waitstart) AS wait,
+	       a.usename AS user_name, a.application_name AS application, a.state,
+	       pgopt.age(a.xact_start) AS transaction_age, a.query
+	  FROM pg_locks l
+	  LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+	  LEFT JOIN pg_database d ON d.oid = l.database
+	 WHERE l.pid IS DISTINCT FROM pg_backend_pid()
+	   AND (l.locktype NOT IN ('virtualxid', 'transactionid') OR NOT l.granted)
+	 ORDER BY l.granted, l.waitstart, a.xact_start, l.pid, l.locktype, target, l.mode;
+COMMENT ON VIEW pgopt_locks IS
+	'locks that others hold (prepared transactions have no pid), those that are waited for first, without each transaction''s lock on itself; costs what pg_locks does, nothing in tables';
+
+-- Cache
+
+CREATE VIEW pgopt_cache_hit WITH (security_invoker = true) AS
+	SELECT CASE WHEN grouping(s.datname) = 1 THEN '(all)' ELSE s.datname::text END AS database,
+	       sum(s.blks_hit)::bigint AS hits, sum(s.blks_read)::bigint AS reads,
+	       pgopt.percent(sum(s.blks_hit), sum(s.blks_hit + s.blks_read)) AS hit_percent,
+	       pg_size_pretty(sum(s.blks_read) * current_setting('block_size')::numeric) AS read_size,
+	       max(s.stats_reset) AS since
+	  FROM pg_stat_database s
+	 WHERE s.datname IS NOT NULL
+	 GROUP BY GROUPING SETS ((), (s.datname))
+	 ORDER BY grouping(s.datname) DESC, reads DESC, database;
+COMMENT ON VIEW pgopt_cache_hit IS
+	'how often blocks were found in shared buffers, over all and by database; costs nothing in tables';
+COMMENT ON COLUMN pgopt_cache_hit.hits IS 'blocks; with fewer than 10,000 hits and reads the percentage says little';
+COMMENT ON COLUMN pgopt_cache_hit.reads IS 'blocks that the operating system was asked for; its own cache may have had them';
+COMMENT ON COLUMN pgopt_cache_hit.since IS 'when the statistics were reset; null = never';
+
+CREATE VIEW pgopt_table_cache WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, c.relname AS table_name, s.hits, s.reads,
+	       pgopt.percent(s.hits, s.hits + s.reads) AS hit_percent,
+	       s.index_hits, s.index_reads,
+	       pgopt.percent(s.index_hits, s.index_hits + s.index_reads) AS index_hit_percent,
+	       s.toast_hits, s.toast_reads,
+	       pgopt.percent(s.toast_hits, s.toast_hits + s.toast_reads) AS toast_hit_percent
+	  FROM pg_class c
+	  JOIN pg_namespace n ON n.oid = c.relnamespace
+	 CROSS JOIN LATERAL (
+		SELECT pg_stat_get_blocks_hit(c.oid) AS hits,
+		       pg_stat_get_blocks_fetched(c.oid) - pg_stat_get_blocks_hit(c.oid) AS reads,
+		       coalesce(i.hits, 0) AS index_hits, coalesce(i.reads, 0) AS index_reads,
+		       pg_stat_get_blocks_hit(nullif(c.reltoastrelid, 0)) AS toast_hits,
+		       pg_stat_get_blocks_fetched(nullif(c.reltoastrelid, 0))
+		       - pg_stat_get_blocks_hit(nullif(c.reltoastrelid, 0)) AS toast_reads
+		  FROM (SELECT sum(pg_stat_get_blocks_hit(i.indexrelid))::bigint AS hits,
+		               sum(pg_stat_get_blocks_fetched(i.indexrelid) - pg_stat_get_blocks_hit(i.indexrelid))::bigint AS reads
+		          FROM pg_index i WHERE i.indrelid = c.oid) i
+		OFFSET 0) s
+	 WHERE c.relkind IN ('r', 'm')
+	   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY s.reads + s.index_reads + coalesce(s.toast_reads, 0) DESC, 1, 2;
+COMMENT ON VIEW pgopt_table_cache IS
+	'blocks of each table, its indexes and its TOAST found in shared buffers (hits) or not (reads), most reads first; about 15 microseconds a table';
+COMMENT ON COLUMN pgopt_table_cache.hits IS 'blocks of the table itself; percentages of a few blocks say little';
+
+CREATE VIEW pgopt_index_cache WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, t.relname AS table_name, c.relname AS index_name, s.hits, s.reads,
+	       pgopt.percent(s.hits, s.hits + s.reads) AS hit_percent
+	  FROM pg_index i
+	  JOIN pg_class c ON c.oid = i.indexrelid
+	  JOIN pg_class t ON t.oid = i.indrelid
+	  JOIN pg_namespace n ON n.oid = t.relnamespace
+	 CROSS JOIN LATERAL (
+		SELECT pg_stat_get_blocks_hit(c.oid) AS hits,
+		       pg_stat_get_blocks_fetched(c.oid) - pg_stat_get_blocks_hit(c.oid) AS reads
+		OFFSET 0) s
+	 WHERE c.relkind = 'i' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY s.reads DESC, 1, 2, 3;
+COMMENT ON VIEW pgopt_index_cache IS
+	'blocks of each index found in shared buffers (hits) or not (reads), most reads first; about 10 microseconds an index';
+
+-- Sizes
+
+CREATE VIEW pgopt_table_sizes WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, c.relname AS table_name,
+	       CASE c.relkind WHEN 'm' THEN 'materialized view' ELSE 'table' END AS kind,
+	       greatest(c.reltuples, 0)::bigint AS estimated_rows,
+	       s.main + s.toast + s.indexes AS total_bytes,
+	       pg_size_pretty(s.main + s.toast + s.indexes) AS total_size,
+	       s.main + s.toast AS table_bytes, pg_size_pretty(s.main + s.toast) AS table_size,
+	       s.indexes AS index_bytes, pg_size_pretty(s.indexes) AS index_size,
+	       s.toast AS toast_bytes, pg_size_pretty(s.toast) AS toast_size,
+	       CASE WHEN c.relispartition THEN pg_partition_root(c.oid) END AS partition_of
+	  FROM pg_class c
+	  JOIN pg_namespace n ON n.oid = c.relnamespace
+	 CROSS JOIN LATERAL (
+		SELECT coalesce(pgopt.relation_bytes(c.oid), 0) AS main,
+		       CASE WHEN c.reltoastrelid = 0 THEN 0 ELSE
+		           coalesce(pgopt.relation_bytes(c.reltoastrelid), 0)
+		           + coalesce((SELECT sum(pgopt.relation_bytes(i.indexrelid))::bigint
+		                         FROM pg_index i WHERE i.indrelid = c.reltoastrelid), 0) END AS toast,
+		       CASE WHEN NOT c.relhasindex THEN 0 ELSE
+		           coalesce((SELECT sum(pgopt.relation_bytes(i.indexrelid))::bigint
+		                       FROM pg_index i WHERE i.indrelid = c.oid), 0) END AS indexes) s
+	 WHERE c.relkind IN ('r', 'm')
+	   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY total_bytes DESC, 1, 2;
+COMMENT ON VIEW pgopt_table_sizes IS
+	'size of each table and materialized view with its indexes, largest first; asks the file system, about 40 microseconds a table';
+COMMENT ON COLUMN pgopt_table_sizes.estimated_rows IS 'as of the last VACUUM or ANALYZE';
+COMMENT ON COLUMN pgopt_table_sizes.total_bytes IS 'table_bytes and index_bytes';
+COMMENT ON COLUMN pgopt_table_sizes.table_bytes IS 'with TOAST';
+COMMENT ON COLUMN pgopt_table_sizes.toast_bytes IS 'with the index of the TOAST table; part of table_bytes';
+COMMENT ON COLUMN pgopt_table_sizes.partition_of IS 'the partitioned table at the root';
+
+CREATE VIEW pgopt_index_sizes WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, t.relname AS table_name, c.relname AS index_name,
+	       s.bytes AS index_bytes, pg_size_pretty(s.bytes) AS index_size,
+	       pgopt.percent(s.bytes, s.table_bytes) AS percent_of_table,
+	       greatest(c.reltuples, 0)::bigint AS estimated_rows,
+	       m.amname AS method, i.indisunique AS is_unique, i.indisvalid AS is_valid
+	  FROM pg_index i
+	  JOIN pg_class c ON c.oid = i.indexrelid
+	  JOIN pg_class t ON t.oid = i.indrelid
+	  JOIN pg_namespace n ON n.oid = t.relnamespace
+	  JOIN pg_am m ON m.oid = c.relam
+	 CROSS JOIN LATERAL (
+		SELECT coalesce(pgopt.relation_bytes(c.oid), 0) AS bytes,
+		       coalesce(pgopt.relation_bytes(t.oid), 0) AS table_bytes) s
+	 WHERE c.relkind = 'i' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY s.bytes DESC, 1, 2, 3;
+COMMENT ON VIEW pgopt_index_sizes IS 'size of each index, largest first; asks the file system, about 20 microseconds an index';
+COMMENT ON COLUMN pgopt_index_sizes.percent_of_table IS 'of the table without its TOAST';
+
+CREATE VIEW pgopt_database_sizes WITH (security_invoker = true) AS
+	SELECT d.datname AS database, pg_get_userbyid(d.datdba) AS owner,
+	       s.bytes AS total_bytes, pg_size_pretty(s.bytes) AS total_size,
+	       pgopt.percent(s.bytes, sum(s.bytes) OVER ()) AS percent_of_all,
+	       t.spcname AS tablespace, pg_stat_get_db_numbackends(d.oid) AS connections,
+	       nullif(d.datconnlimit, -1) AS connection_limit
+	  FROM pg_database d
+	  JOIN pg_tablespace t ON t.oid = d.dattablespace
+	 CROSS JOIN LATERAL (SELECT pg_database_size(d.oid) AS bytes) s
+	 ORDER BY s.bytes DESC NULLS LAST, 1;
+COMMENT ON VIEW pgopt_database_sizes IS
+	'size of each database, largest first; asks the file system for every file: about 2 microseconds each, in all databases';
+COMMENT ON COLUMN pgopt_database_sizes.connections IS 'server processes connected to it, with those that work in the background';
+
+CREATE VIEW pgopt_temp_files WITH (security_invoker = true) AS
+	WITH now AS MATERIALIZED (
+		SELECT substring(f.name FROM '^pgsql_tmp([0-9]+)\.')::integer AS pid, f.size
+		  FROM pg_tablespace t CROSS JOIN LATERAL pg_ls_tmpdir(t.oid) f
+		 WHERE t.spcname <> 'pg_global'
+	), by_database AS (
+		SELECT a.datid, count(*) AS files, sum(n.size)::bigint AS bytes, array_agg(DISTINCT n.pid) AS pids
+		  FROM now n JOIN pg_stat_activity a ON a.pid = n.pid
+		 GROUP BY a.datid
+	)
+	SELECT d.datname AS database, d.temp_files AS files, d.temp_bytes AS total_bytes,
+	       pg_size_pretty(d.temp_bytes) AS total_size,
+	       pg_size_pretty(d.temp_bytes / nullif(d.temp_files, 0)) AS mean_size,
+	       d.stats_reset AS since,
+	       coalesce(n.files, 0) AS now_files, coalesce(n.bytes, 0) AS now_bytes,
+	       pg_size_pretty(coalesce(n.bytes, 0)) AS now_size, n.pids AS now_pids
+	  FROM pg_stat_database d LEFT JOIN by_database n ON n.datid = d.datid
+	 WHERE d.datname IS NOT NULL
+	 ORDER BY coalesce(n.bytes, 0) DESC, d.temp_bytes DESC, 1;
+COMMENT ON VIEW pgopt_temp_files IS
+	'temporary files of sorts and hashes that did not fit into work_mem, by database: in all, and those that exist now; costs nothing in tables';
+COMMENT ON COLUMN pgopt_temp_files.files IS 'since the statistics were reset; a file counts when it is closed';
+COMMENT ON COLUMN pgopt_temp_files.now_files IS 'without those that parallel workers share';
+COMMENT ON COLUMN pgopt_temp_files.now_pids IS 'sessions that have them; see pgopt_active_connections';
+
+-- Tables and indexes
+
+CREATE VIEW pgopt_table_stats WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, c.relname AS table_name,
+	       s.live AS live_rows, s.dead AS dead_rows, pgopt.percent(s.dead, s.live + s.dead) AS dead_percent,
+	       pg_stat_get_numscans(c.oid) AS seq_scans, s.seq_rows AS seq_rows_read,
+	       coalesce(i.scans, 0) AS index_scans, coalesce(i.rows, 0) + pg_stat_get_tuples_fetched(c.oid) AS index_rows_read,
+	       s.inserted, s.updated, pgopt.percent(pg_stat_get_tuples_hot_updated(c.oid), s.updated) AS hot_percent,
+	       s.deleted, pg_stat_get_mod_since_analyze(c.oid) AS changed_since_analyze,
+	       greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)) AS last_vacuum,
+	       greatest(pg_stat_get_last_analyze_time(c.oid), pg_stat_get_last_autoanalyze_time(c.oid)) AS last_analyze
+	  FROM pg_class c
+	  JOIN pg_namespace n ON n.oid = c.relnamespace
+	 CROSS JOIN LATERAL (
+		SELECT pg_stat_get_live_tuples(c.oid) AS live, pg_stat_get_dead_tuples(c.oid) AS dead,
+		       pg_stat_get_tuples_returned(c.oid) AS seq_rows, pg_stat_get_tuples_inserted(c.oid) AS inserted,
+		       pg_stat_get_tuples_updated(c.oid) AS updated, pg_stat_get_tuples_deleted(c.oid) AS deleted
+		OFFSET 0) s
+	 CROSS JOIN LATERAL (
+		SELECT sum(pg_stat_get_numscans(i.indexrelid))::bigint AS scans,
+		       sum(pg_stat_get_tuples_fetched(i.indexrelid))::bigint AS rows
+		  FROM pg_index i WHERE i.indrelid = c.oid) i
+	 WHERE c.relkind IN ('r', 'm')
+	   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY s.inserted + s.updated + s.deleted + s.seq_rows DESC, 1, 2;
+COMMENT ON VIEW pgopt_table_stats IS
+	'rows, scans, changes and last maintenance of each table since the statistics were reset, the most used first; about 20 microseconds a table';
+COMMENT ON COLUMN pgopt_table_stats.live_rows IS 'as the statistics estimate them';
+COMMENT ON COLUMN pgopt_table_stats.hot_percent IS 'updates that needed no new index entries';
+COMMENT ON COLUMN pgopt_table_stats.last_vacuum IS 'by a user or by autovacuum';
+
+CREATE VIEW pgopt_index_usage WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, t.relname AS table_name, c.relname AS index_name,
+	       s.scans, s.rows_read, s.bytes AS index_bytes, pg_size_pretty(s.bytes) AS index_size,
+	       CASE WHEN s.scans = 0 THEN 'unused' WHEN s.scans < 10 THEN 'rarely_used' ELSE 'active' END AS usage,
+	       pgopt.last_scan(c.oid) AS last_scan,
+	       CASE WHEN i.indisprimary THEN 'primary key' WHEN i.indisexclusion THEN 'exclusion'
+	            WHEN i.indisunique THEN 'unique' WHEN i.indisreplident THEN 'replica identity'
+	            ELSE 'index' END AS kind,
+	       i.indisvalid AS is_valid,
+	       pg_stat_get_db_stat_reset_time((SELECT d.oid FROM pg_database d WHERE d.datname = current_database())) AS since
+	  FROM pg_index i
+	  JOIN pg_class c ON c.oid = i.indexrelid
+	  JOIN pg_class t ON t.oid = i.indrelid
+	  JOIN pg_namespace n ON n.oid = t.relnamespace
+	 CROSS JOIN LATERAL (
+		SELECT pg_stat_get_numscans(c.oid) AS scans, pg_stat_get_tuples_returned(c.oid) AS rows_read,
+		       coalesce(pgopt.relation_bytes(c.oid), 0) AS bytes) s
+	 WHERE c.relkind = 'i' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY s.scans, s.bytes DESC, 1, 2, 3;
+COMMENT ON VIEW pgopt_index_usage IS
+	'how often each index was scanned since the statistics were reset: unused, rarely_used (fewer than 10) or active; least used and largest first; about 20 microseconds an index';
+COMMENT ON COLUMN pgopt_index_usage.rows_read IS 'index entries';
+COMMENT ON COLUMN pgopt_index_usage.last_scan IS 'from PostgreSQL 16 on';
+COMMENT ON COLUMN pgopt_index_usage.kind IS 'only an index of kind "index" is there for speed alone; standbys have scans of their own';
+COMMENT ON COLUMN pgopt_index_usage.since IS 'when the statistics were reset; null = never';
+
+/*
+ * Autovacuum's own arithmetic.  A TOAST table counts by itself, with the
+ * storage parameters of its table where it has none.
+ */
+CREATE VIEW pgopt_autovacuum WITH (security_invoker = true) AS
+	WITH server AS MATERIALIZED (
+		SELECT current_setting('autovacuum')::boolean AS enabled,
+		       current_setting('track_counts')::boolean AS track_counts,
+		       current_setting('autovacuum_vacuum_threshold')::float8 AS vacuum_base,
+		       current_setting('autovacuum_vacuum_scale_factor')::float8 AS vacuum_scale,
+		       coalesce(current_setting('autovacuum_vacuum_max_threshold', true), '-1')::float8 AS vacuum_max,
+		       current_setting('autovacuum_vacuum_insert_threshold')::float8 AS insert_base,
+		       current_setting('autovacuum_vacuum_insert_scale_factor')::float8 AS insert_scale,
+		       current_setting('autovacuum_analyze_threshold')::float8 AS analyze_base,
+		       current_setting('autovacuum_analyze_scale_factor')::float8 AS analyze_scale,
+		       current_setting('autovacuum_freeze_max_age')::integer AS freeze_max_age,
+		       current_setting('autovacuum_multixact_freeze_max_age')::integer AS multixact_max_age,
+		       current_setting('autovacuum_max_workers')::integer AS workers,
+		       current_setting('server_version_num')::integer AS version,
+		       pg_is_in_recovery() AS standby,
+		       (SELECT count(*) FROM pg_stat_activity a WHERE a.backend_type = 'autovacuum worker') AS busy,
+		       (SELECT min(a.xact_start) FROM pg_stat_activity a
+		         WHERE a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL) AS oldest_transaction
+	), progress AS MATERIALIZED (
+		SELECT p.relid, p.pid, 'vacuum: ' || p.phase
+		       || coalesce(', ' || round(100.0 * p.heap_blks_scanned / nullif(p.heap_blks_total, 0)) || ' % scanned', '') AS doing
+		  FROM pg_stat_progress_vacuum p WHERE p.datname = current_database()
+		UNION ALL
+		SELECT p.relid, p.pid, 'analyze: ' || p.phase
+		       || coalesce(', ' || round(100.0 * p.sample_blks_scanned / nullif(p.sample_blks_total, 0)) || ' % sampled', '')
+		  FROM pg_stat_progress_analyze p WHERE p.datname = current_database()
+	), counted AS (
+		SELECT n.nspname AS schema_name, coalesce(t.relname, c.relname) AS table_name,
+		       c.relkind = 't' AS is_toast, c.oid,
+		       pg_stat_get_dead_tuples(c.oid) AS dead, pg_stat_get_ins_since_vacuum(c.oid) AS inserted,
+		       CASE WHEN c.relkind <> 't' THEN pg_stat_get_mod_since_analyze(c.oid) END AS changed,
+		       age(c.relfrozenxid) AS xid_age, mxid_age(c.relminmxid) AS mxid_age,
+		       greatest(c.reltuples, 0) AS rows,
+		       /* 18 weighs inserts by the share of the table that is not frozen */
+		       CASE WHEN s.version >= 180000 AND c.relpages > 0
+		            THEN 1 - least((to_jsonb(c.*) ->> 'relallfrozen')::float8 / c.relpages, 1) ELSE 1 END AS unfrozen,
+		       o.*
+		  FROM pg_class c
+		 CROSS JOIN server s
+		  LEFT JOIN pg_class t ON c.relkind = 't' AND t.reltoastrelid = c.oid
+		  JOIN pg_namespace n ON n.oid = coalesce(t.relnamespace, c.relnamespace)
+		 CROSS JOIN LATERAL (
+			SELECT max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_enabled')::boolean AS enabled,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_vacuum_threshold')::float8 AS vacuum_base,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_vacuum_scale_factor')::float8 AS vacuum_scale,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_vacuum_max_threshold')::float8 AS vacuum_max,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_vacuum_insert_threshold')::float8 AS insert_base,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_vacuum_insert_scale_factor')::float8 AS insert_scale,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_analyze_threshold')::float8 AS analyze_base,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_analyze_scale_factor')::float8 AS analyze_scale,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_freeze_max_age')::integer AS freeze_max_age,
+			       max(p.option_value) FILTER (WHERE p.option_name = 'autovacuum_multixact_freeze_max_age')::integer AS multixact_max_age
+			  FROM pg_options_to_table(coalesce(c.reloptions, t.reloptions)) p) o
+		 WHERE (c.relkind IN ('r', 'm') OR (c.relkind = 't' AND pg_stat_get_dead_tuples(c.oid) > 0))
+		   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+		OFFSET 0
+	), threshold AS (
+		SELECT c.*, s.enabled AS server_enabled, s.track_counts, s.workers, s.busy, s.standby, s.oldest_transaction,
+		       CASE WHEN coalesce(c.vacuum_max, s.vacuum_max) >= 0
+		            THEN least(coalesce(c.vacuum_max, s.vacuum_max),
+		                       coalesce(c.vacuum_base, s.vacuum_base) + coalesce(c.vacuum_scale, s.vacuum_scale) * c.rows)
+		            ELSE coalesce(c.vacuum_base, s.vacuum_base) + coalesce(c.vacuum_scale, s.vacuum_scale) * c.rows
+		       END AS dead_at,
+		       CASE WHEN coalesce(c.insert_base, s.insert_base) >= 0
+		            THEN coalesce(c.insert_base, s.insert_base)
+		                 + coalesce(c.insert_scale, s.insert_scale) * c.rows * c.unfrozen
+		       END AS inserted_at,
+		       CASE WHEN NOT c.is_toast
+		            THEN coalesce(c.analyze_base, s.analyze_base) + coalesce(c.analyze_scale, s.analyze_scale) * c.rows
+		       END AS changed_at,
+		       least(c.freeze_max_age, s.freeze_max_age) AS freeze_at,
+		       least(c.multixact_max_age, s.multixact_max_age) AS multixact_at,
+		       greatest(pg_stat_get_last_vacuum_time(c.oid), pg_stat_get_last_autovacuum_time(c.oid)) AS last_vacuum
+		  FROM counted c CROSS JOIN server s
+		OFFSET 0
+	), due AS (
+		SELECT t.*, t.xid_age > t.freeze_at OR t.mxid_age > t.multixact_at AS freeze_due,
+		       t.dead > t.dead_at OR coalesce(t.inserted > t.inserted_at, false) AS vacuum_due,
+		       coalesce(t.changed > t.changed_at, false) AS analyze_due
+		  FROM threshold t
+		OFFSET 0
+	)
+	SELECT d.schema_name, d.table_name, CASE WHEN d.is_toast THEN 'TOAST' ELSE 'table' END AS part,
+	       concat_ws(', ', CASE WHEN d.freeze_due THEN 'freeze' END, CASE WHEN d.vacuum_due THEN 'vacuum' END,
+	                 CASE WHEN d.analyze_due THEN 'analyze' END) AS due,
+	       d.dead AS dead_rows, d.dead_at::bigint AS vacuum_at,
+	       pgopt.percent(d.dead, d.dead_at::numeric) AS vacuum_percent,
+	       d.inserted AS inserted_rows, d.inserted_at::bigint AS insert_at,
+	       pgopt.percent(d.inserted, d.inserted_at::numeric) AS insert_percent,
+	       d.changed AS changed_rows, d.changed_at::bigint AS analyze_at,
+	       pgopt.percent(d.changed, d.changed_at::numeric) AS analyze_percent,
+	       greatest(pgopt.percent(d.xid_age, d.freeze_at), pgopt.percent(d.mxid_age, d.multixact_at)) AS freeze_percent,
+	       d.last_vacuum, pg_stat_get_last_autovacuum_time(d.oid) AS last_autovacuum,
+	       greatest(pg_stat_get_last_analyze_time(d.oid), pg_stat_get_last_autoanalyze_time(d.oid)) AS last_analyze,
+	       p.pid AS running_pid, p.doing AS running,
+	       CASE WHEN p.pid IS NOT NULL THEN NULL
+	            WHEN d.standby THEN 'this is a standby: its primary vacuums'
+	            /* neither switch keeps autovacuum from freezing */
+	            WHEN d.freeze_due AND d.busy >= d.workers THEN 'all ' || d.workers || ' autovacuum workers are busy'
+	            WHEN d.freeze_due THEN 'next round, within autovacuum_naptime'
+	            WHEN NOT d.server_enabled THEN 'autovacuum is off'
+	            WHEN NOT d.track_counts THEN 'track_counts is off'
+	            WHEN NOT d.enabled THEN 'autovacuum_enabled is off for this table'
+	            WHEN NOT d.vacuum_due AND NOT d.analyze_due THEN NULL
+	            WHEN d.dead > d.dead_at AND d.last_vacuum > d.oldest_transaction
+	              THEN 'vacuumed, but a transaction that began at '
+	                   || date_trunc('second', d.oldest_transaction) || ' may still see its dead rows'
+	            WHEN d.busy >= d.workers THEN 'all ' || d.workers || ' autovacuum workers are busy'
+	            ELSE 'next round, within autovacuum_naptime' END AS why_not
+	  FROM due d
+	  LEFT JOIN progress p ON p.relid = d.oid
+	 ORDER BY d.freeze_due DESC, p.pid IS NULL,
+	          greatest(d.dead / nullif(d.dead_at, 0), d.inserted / nullif(d.inserted_at, 0),
+	                   d.changed / nullif(d.changed_at, 0)) DESC NULLS LAST, 1, 2, 3;
+COMMENT ON VIEW pgopt_autovacuum IS
+	'how far each table is from being vacuumed and analysed, by the thresholds that hold for it, what runs now and why what is due does not; the most due first; about 40 microseconds a table';
+COMMENT ON COLUMN pgopt_autovacuum.part IS 'the table, or its TOAST table where that has dead rows';
+COMMENT ON COLUMN pgopt_autovacuum.due IS 'freeze, vacuum, analyze; empty = nothing';
+COMMENT ON COLUMN pgopt_autovacuum.vacuum_at IS 'dead rows from which it is vacuumed: settings or storage parameters, and rows';
+COMMENT ON COLUMN pgopt_autovacuum.insert_at IS 'rows inserted since the last vacuum from which it is vacuumed; null = never for that reason';
+COMMENT ON COLUMN pgopt_autovacuum.analyze_at IS 'rows changed since the last analyze from which it is analysed';
+COMMENT ON COLUMN pgopt_autovacuum.freeze_percent IS 'of the age of transaction or multixact IDs at which autovacuum freezes it, enabled or not';
+COMMENT ON COLUMN pgopt_autovacuum.running IS 'vacuum or analyze that works on it now, of autovacuum or of a user';
+
+CREATE VIEW pgopt_foreign_keys WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, c.relname AS table_name, k.conname AS constraint_name,
+	       f.columns, k.confrelid::regclass AS referenced_table, f.referenced_columns,
+	       CASE k.confupdtype WHEN 'a' THEN 'NO ACTION' WHEN 'r' THEN 'RESTRICT' WHEN 'c' THEN 'CASCADE'
+	                          WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END AS on_update,
+	       CASE k.confdeltype WHEN 'a' THEN 'NO ACTION' WHEN 'r' THEN 'RESTRICT' WHEN 'c' THEN 'CASCADE'
+	                          WHEN 'n' THEN 'SET NULL' ELSE 'SET DEFAULT' END AS on_delete,
+	       k.convalidated AS is_validated, i.index IS NOT NULL AS is_indexed, i.index AS index_name,
+	       greatest(c.reltuples, 0)::bigint AS estimated_rows,
+	       CASE WHEN i.index IS NULL THEN
+	           format('CREATE INDEX %sON %I.%I (%s);', CASE c.relkind WHEN 'p' THEN '' ELSE 'CONCURRENTLY ' END,
+	                  n.nspname, c.relname, f.quoted) END AS create_index
+	  FROM pg_constraint k
+	  JOIN pg_class c ON c.oid = k.conrelid
+	  JOIN pg_namespace n ON n.oid = c.relnamespace
+	 CROSS JOIN LATERAL (
+		SELECT string_agg(a.attname, ', ' ORDER BY u.place) AS columns,
+		       string_agg(quote_ident(a.attname), ', ' ORDER BY u.place) AS quoted,
+		       string_agg(r.attname, ', ' ORDER BY u.place) AS referenced_columns
+		  FROM ROWS FROM (unnest(k.conkey), unnest(k.confkey)) WITH ORDINALITY u (here, there, place)
+		  JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.here
+		  JOIN pg_attribute r ON r.attrelid = k.confrelid AND r.attnum = u.there) f
+	  LEFT JOIN LATERAL (
+		SELECT x.relname AS index
+		  FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid JOIN pg_am m ON m.oid = x.relam
+		 WHERE i.indrelid = k.conrelid AND i.indisvalid AND i.indpred IS NULL
+		   /* the first columns of the index are those of the key, in any order */
+		   AND i.indnkeyatts >= cardinality(k.conkey)
+		   AND (i.indkey::smallint[])[0:cardinality(k.conkey) - 1] @> k.conkey
+		   AND (m.amname = 'btree' OR (m.amname = 'hash' AND cardinality(k.conkey) = 1))
+		 ORDER BY i.indnkeyatts, x.relname LIMIT 1) i ON true
+	 WHERE k.contype = 'f' AND k.conparentid = 0
+	   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY is_indexed, c.reltuples DESC, 1, 2, 3;
+COMMENT ON VIEW pgopt_foreign_keys IS
+	'foreign keys, and whether an index serves them; without one, a DELETE or an UPDATE of the key in the referenced table reads the whole table; those without first; about 50 microseconds a key';
+COMMENT ON COLUMN pgopt_foreign_keys.is_validated IS 'false = made NOT VALID and never validated';
+COMMENT ON COLUMN pgopt_foreign_keys.estimated_rows IS 'of the table that has the key';
+COMMENT ON COLUMN pgopt_foreign_keys.create_index IS 'the index that is missing';
+
+CREATE VIEW pgopt_columns WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, c.relname AS table_name,
+	       CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'partitioned table' WHEN 'v' THEN 'view'
+	                      WHEN 'm' THEN 'materialized view' ELSE 'foreign table' END AS kind,
+	       a.attnum AS position, a.attname AS column_name,
+	       format_type(a.atttypid, a.atttypmod) AS data_type, NOT a.attnotnull AS is_nullable,
+	       CASE WHEN a.attidentity <> '' THEN 'identity'
+	            WHEN a.attgenerated <> '' THEN 'generated: ' || pg_get_expr(d.adbin, d.adrelid)
+	            ELSE pg_get_expr(d.adbin, d.adrelid) END AS default_value,
+	       coalesce(a.attnum = ANY (p.indkey::smallint[]), false) AS in_primary_key,
+	       round((100 * s.null_frac)::numeric, 1) AS null_percent,
+	       CASE WHEN s.n_distinct < 0 THEN - s.n_distinct * greatest(c.reltuples, 0) ELSE s.n_distinct END::bigint AS distinct_values,
+	       s.avg_width AS mean_bytes, col_description(a.attrelid, a.attnum) AS comment
+	  FROM pg_class c
+	  JOIN pg_namespace n ON n.oid = c.relnamespace
+	  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+	  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+	  LEFT JOIN pg_index p ON p.indrelid = c.oid AND p.indisprimary
+	  LEFT JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname
+	                      AND s.inherited = (c.relkind = 'p')
+	 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
+	   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY 1, 2, 4;
+COMMENT ON VIEW pgopt_columns IS
+	'columns of tables and views with their statistics; about 15 microseconds a column, so name a table or schema where there are many';
+COMMENT ON COLUMN pgopt_columns.null_percent IS 'as of the last ANALYZE; null = never analysed, or the reader may not SELECT the column';
+COMMENT ON COLUMN pgopt_columns.distinct_values IS 'estimated';
+COMMENT ON COLUMN pgopt_columns.mean_bytes IS 'mean width of a value as it is stored';
+
+-- Write-ahead log and replication
+
+CREATE VIEW pgopt_wal WITH (security_invoker = true) AS
+	SELECT w.bytes AS wal_bytes, pg_size_pretty(w.bytes) AS wal_size,
+	       date_trunc('second', make_interval(secs => w.seconds)) AS within,
+	       round((w.bytes / nullif(w.seconds, 0))::numeric) AS bytes_per_second,
+	       pg_size_pretty((w.bytes / nullif(w.seconds, 0))::bigint) || '/s' AS rate,
+	       pg_size_pretty((86400 * w.bytes / nullif(w.seconds, 0))::bigint) AS size_per_day,
+	       d.checkpoints_timed, d.checkpoints_requested, d.archived, d.archive_failures,
+	       f.files AS kept_files, f.bytes AS kept_bytes, pg_size_pretty(f.bytes) AS kept_size,
+	       current_setting('max_wal_size') AS max_wal_size, d.basis, w.since
+	  FROM pgopt.counter_deltas() d
+	 CROSS JOIN LATERAL (
+		SELECT d.wal_bytes AS bytes, d.since, d.seconds WHERE d.basis = 'window'
+		UNION ALL
+		SELECT s.wal_bytes::bigint, s.stats_reset, extract(epoch FROM clock_timestamp() - s.stats_reset)::float8
+		  FROM pg_stat_wal s WHERE d.basis <> 'window') w
+	 CROSS JOIN (SELECT count(*) AS files, sum(l.size)::bigint AS bytes FROM pg_ls_waldir() l) f;
+COMMENT ON VIEW pgopt_wal IS
+	'how fast WAL is written (on a standby: replayed), over up to the last hour, and how much of it pg_wal keeps; costs nothing in tables';
+COMMENT ON COLUMN pgopt_wal.wal_bytes IS 'written since';
+COMMENT ON COLUMN pgopt_wal.rate IS 'null at the very first look, with which the counting begins';
+COMMENT ON COLUMN pgopt_wal.size_per_day IS 'at this rate';
+COMMENT ON COLUMN pgopt_wal.kept_bytes IS 'of the files in pg_wal';
+COMMENT ON COLUMN pgopt_wal.basis IS 'window, or lifetime where pgopt is not preloaded: since the statistics were reset';
+
+CREATE VIEW pgopt_replication WITH (security_invoker = true) AS
+	WITH here AS MATERIALIZED (
+		SELECT r.standby,
+		       CASE WHEN r.standby THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+		            ELSE pg_current_wal_lsn() END AS lsn,
+		       CASE WHEN r.standby THEN pg_last_wal_replay_lsn() END AS replayed,
+		       CASE WHEN r.standby THEN pg_is_wal_replay_paused() END AS paused
+		  FROM (SELECT pg_is_in_recovery() AS standby) r
+	)
+	SELECT CASE WHEN s.state = 'backup' THEN 'base backup'
+	            WHEN l.slot_type = 'logical' THEN 'logical' ELSE 'standby' END AS kind,
+	       r.application_name AS name, coalesce(host(r.client_addr), 'local') AS client,
+	       r.usename AS user_name, r.pid, r.state, r.sync_state, l.slot_name AS slot,
+	       pg_wal_lsn_diff(h.lsn, r.sent_lsn)::bigint AS unsent_bytes,
+	       pg_wal_lsn_diff(h.lsn, r.flush_lsn)::bigint AS flush_lag_bytes,
+	       pg_wal_lsn_diff(h.lsn, r.replay_lsn)::bigint AS replay_lag_bytes,
+	       pg_size_pretty(pg_wal_lsn_diff(h.lsn, r.replay_lsn)) AS replay_lag_size,
+	       r.write_lag, r.flush_lag, r.replay_lag, r.reply_time AS last_message
+	  FROM pg_stat_replication r
+	 CROSS JOIN here h
+	 CROSS JOIN LATERAL (SELECT r.state) s
+	  LEFT JOIN pg_replication_slots l ON l.active_pid = r.pid
+	UNION ALL
+	SELECT 'this standby', current_setting('cluster_name'),
+	       w.sender_host || coalesce(':' || w.sender_port, ''), NULL, w.pid,
+	       concat_ws(', ', coalesce(w.status, 'not connected'), CASE WHEN h.paused THEN 'replay paused' END),
+	       NULL, w.slot_name, NULL,
+	       pg_wal_lsn_diff(greatest(w.latest_end_lsn, h.lsn), h.lsn)::bigint,
+	       pg_wal_lsn_diff(greatest(w.latest_end_lsn, h.lsn), h.replayed)::bigint,
+	       pg_size_pretty(pg_wal_lsn_diff(greatest(w.latest_end_lsn, h.lsn), h.replayed)),
+	       NULL, NULL,
+	       /* without anything to replay, the time since the last transaction is no lag */
+	       CASE WHEN w.pid IS NOT NULL AND h.replayed >= h.lsn THEN interval '0'
+	            ELSE pgopt.age(pg_last_xact_replay_timestamp()) END,
+	       w.last_msg_receipt_time
+	  FROM here h LEFT JOIN pg_stat_wal_receiver w ON true
+	 WHERE h.standby
+	 ORDER BY replay_lag_bytes DESC NULLS LAST, name, pid;
+COMMENT ON VIEW pgopt_replication IS
+	'who follows this server and how far behind, the furthest first; a standby has a row for itself, too; costs nothing in tables';
+COMMENT ON COLUMN pgopt_replication.kind IS 'standby, logical, base backup, or this standby';
+COMMENT ON COLUMN pgopt_replication.client IS 'of "this standby": the server that sends';
+COMMENT ON COLUMN pgopt_replication.unsent_bytes IS 'of WAL that was not sent yet';
+COMMENT ON COLUMN pgopt_replication.replay_lag_bytes IS 'of WAL that cannot be seen there yet';
+COMMENT ON COLUMN pgopt_replication.replay_lag IS 'time; null = it follows without delay, or has not said';
+
+CREATE VIEW pgopt_replication_slots WITH (security_invoker = true) AS
+	WITH here AS MATERIALIZED (
+		SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())
+		            ELSE pg_current_wal_lsn() END AS lsn
+	)
+	SELECT s.slot_name AS slot, s.slot_type AS type, s.database, s.plugin, s.active, s.active_pid AS pid,
+	       pg_wal_lsn_diff(h.lsn, s.restart_lsn)::bigint AS retained_bytes,
+	       pg_size_pretty(pg_wal_lsn_diff(h.lsn, s.restart_lsn)) AS retained_size,
+	       s.wal_status, s.safe_wal_size AS safe_bytes, pg_size_pretty(s.safe_wal_size) AS safe_size,
+	       age(s.xmin) AS xmin_age, age(s.catalog_xmin) AS catalog_xmin_age,
+	       pg_wal_lsn_diff(h.lsn, s.confirmed_flush_lsn)::bigint AS unconfirmed_bytes,
+	       (to_jsonb(s.*) ->> 'inactive_since')::timestamptz AS inactive_since,
+	       coalesce(to_jsonb(s.*) ->> 'invalidation_reason',
+	                CASE WHEN s.wal_status = 'lost' THEN 'wal_removed' END) AS invalid_because,
+	       l.spill_bytes AS spilled_bytes, s.temporary
+	  FROM pg_replication_slots s
+	 CROSS JOIN here h
+	  LEFT JOIN pg_stat_replication_slots l ON l.slot_name = s.slot_name
+	 ORDER BY s.restart_lsn NULLS FIRST, s.slot_name;
+COMMENT ON VIEW pgopt_replication_slots IS
+	'replication slots and what they make the server keep, those that lost their WAL or keep most of it first; costs nothing in tables';
+COMMENT ON COLUMN pgopt_replication_slots.retained_bytes IS 'WAL from the oldest that it needs; null = it needs none, or has lost it';
+COMMENT ON COLUMN pgopt_replication_slots.safe_bytes IS 'of WAL that can be written before it loses some; null = no limit (max_slot_wal_keep_size)';
+COMMENT ON COLUMN pgopt_replication_slots.xmin_age IS 'transactions whose dead rows it keeps from VACUUM';
+COMMENT ON COLUMN pgopt_replication_slots.catalog_xmin_age IS 'the same in the catalogs';
+COMMENT ON COLUMN pgopt_replication_slots.unconfirmed_bytes IS 'of WAL that a logical subscriber has not confirmed';
+COMMENT ON COLUMN pgopt_replication_slots.inactive_since IS 'from PostgreSQL 17 on';
+COMMENT ON COLUMN pgopt_replication_slots.spilled_bytes IS 'of transactions that were too large for logical_decoding_work_mem, since the statistics were reset';
+
+-- Numbers that run out
+
+CREATE VIEW pgopt_wraparound WITH (security_invoker = true) AS
+	SELECT w.kind, w.object, w.xid_age, pgopt.percent(w.xid_age, 2147483648) AS xid_percent,
+	       w.mxid_age, pgopt.percent(w.mxid_age, 2147483648) AS mxid_percent,
+	       greatest(pgopt.percent(w.xid_age, least(w.freeze_at, current_setting('autovacuum_freeze_max_age')::integer)),
+	                pgopt.percent(w.mxid_age, current_setting('autovacuum_multixact_freeze_max_age')::integer))
+	         AS percent_to_autovacuum,
+	       w.vacuum
+	  FROM (SELECT 'database' AS kind, d.datname::text AS object, age(d.datfrozenxid) AS xid_age,
+	               mxid_age(d.datminmxid) AS mxid_age, NULL::integer AS freeze_at, NULL AS vacuum
+	          FROM pg_database d
+	        UNION ALL
+	        (SELECT CASE c.relkind WHEN 't' THEN 'TOAST' WHEN 'm' THEN 'materialized view' ELSE 'table' END,
+	                coalesce(t.oid, c.oid)::regclass::text, age(c.relfrozenxid), mxid_age(c.relminmxid),
+	                (SELECT o.option_value::integer FROM pg_options_to_table(coalesce(c.reloptions, t.reloptions)) o
+	                  WHERE o.option_name = 'autovacuum_freeze_max_age'),
+	                format('VACUUM (FREEZE) %s;', coalesce(t.oid, c.oid)::regclass)
+	           FROM pg_class c LEFT JOIN pg_class t ON c.relkind = 't' AND t.reltoastrelid = c.oid
+	          WHERE c.relkind IN ('r', 'm', 't')
+	          ORDER BY greatest(age(c.relfrozenxid), mxid_age(c.relminmxid)) DESC,
+	                   c.relpages DESC, c.oid LIMIT 20)) w
+	 ORDER BY w.kind <> 'database', greatest(w.xid_age, w.mxid_age) DESC;
+COMMENT ON VIEW pgopt_wraparound IS
+	'how much of the transaction and multixact IDs each database has used up since it was frozen, and the 20 tables of this database that hold it up; about 2 microseconds a table';
+COMMENT ON COLUMN pgopt_wraparound.xid_age IS 'transactions';
+COMMENT ON COLUMN pgopt_wraparound.xid_percent IS 'of 2^31; the server stops to take writes just below 100';
+COMMENT ON COLUMN pgopt_wraparound.percent_to_autovacuum IS 'of the age at which autovacuum freezes by itself; over 100 it does not get through';
+
+/*
+ * A sequence ends where its own range does, or that of a column that it fills:
+ * one that owns it, or whose default it is.
+ */
+CREATE VIEW pgopt_sequences WITH (security_invoker = true) AS
+	SELECT n.nspname AS schema_name, c.relname AS sequence_name, v.last_value,
+	       CASE WHEN s.seqincrement > 0 THEN e.highest ELSE e.lowest END AS limit_value,
+	       CASE WHEN s.seqincrement > 0 THEN pgopt.percent(v.last_value - e.lowest::numeric, e.highest - e.lowest::numeric)
+	            ELSE pgopt.percent(e.highest - v.last_value::numeric, e.highest - e.lowest::numeric) END AS used_percent,
+	       CASE WHEN s.seqincrement > 0 THEN trunc((e.highest - v.last_value::numeric) / s.seqincrement)
+	            ELSE trunc((e.lowest - v.last_value::numeric) / s.seqincrement) END AS values_left,
+	       s.seqincrement AS increment, s.seqcycle AS cycles, format_type(s.seqtypid, NULL) AS data_type,
+	       o.column_of AS used_by, o.column_type,
+	       CASE WHEN NOT v.may_read
+	            THEN format('not readable: GRANT SELECT ON SEQUENCE %I.%I TO %I', n.nspname, c.relname, current_user)
+	            WHEN v.last_value IS NULL THEN 'never used' END AS note
+	  FROM pg_sequence s
+	  JOIN pg_class c ON c.oid = s.seqrelid
+	  JOIN pg_namespace n ON n.oid = c.relnamespace
+	 CROSS JOIN LATERAL (
+		SELECT m.may_read, CASE WHEN m.may_read THEN pg_sequence_last_value(c.oid) END AS last_value
+		  FROM (SELECT has_sequence_privilege(c.oid, 'SELECT, USAGE') AS may_read) m
+		OFFSET 0) v
+	  LEFT JOIN LATERAL (
+		SELECT format('%s.%I', a.attrelid::regclass, a.attname) AS column_of,
+		       format_type(a.atttypid, a.atttypmod) AS column_type, a.atttypid
+		  FROM (SELECT d.refobjid AS relid, d.refobjsubid AS attnum
+		          FROM pg_depend d
+		         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
+		           AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
+		        UNION
+		        SELECT f.adrelid, f.adnum
+		          FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
+		         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_attrdef'::regclass) u
+		  JOIN pg_attribute a ON a.attrelid = u.relid AND a.attnum = u.attnum
+		 ORDER BY CASE a.atttypid WHEN 'int2'::regtype THEN 1 WHEN 'int4'::regtype THEN 2 ELSE 3 END, u.relid, u.attnum
+		 LIMIT 1) o ON true
+	 CROSS JOIN LATERAL (
+		SELECT least(s.seqmax, CASE o.atttypid WHEN 'int2'::regtype THEN 32767
+		                                       WHEN 'int4'::regtype THEN 2147483647 END) AS highest,
+		       greatest(s.seqmin, CASE o.atttypid WHEN 'int2'::regtype THEN -32768
+		                                          WHEN 'int4'::regtype THEN -2147483648 END) AS lowest) e
+	 WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+	 ORDER BY used_percent DESC NULLS LAST, 1, 2;
+COMMENT ON VIEW pgopt_sequences IS
+	'how much of each sequence is used up, counting the type of the column that it fills; fullest first; reads each sequence: about 60 microseconds';
+COMMENT ON COLUMN pgopt_sequences.limit_value IS 'last value that the sequence and the column can take';
+COMMENT ON COLUMN pgopt_sequences.values_left IS 'calls of nextval(); a sequence that cycles starts again after them';
+COMMENT ON COLUMN pgopt_sequences.used_by IS 'the column with the smallest type, where there are several';
+
+-- Settings
+
+/*
+ * Few rules, each of which is right wherever it applies.  Settings of the
+ * server are told from those of a session by their source: what a role or a
+ * database pins is shown as theirs.
+ */
+CREATE VIEW pgopt_settings_advice WITH (security_invoker = true) AS
+	WITH rule (name, bad, severity, why) AS (VALUES
+		('fsync', 'off', 'critical', 'a crash of the machine can leave every database corrupted'),
+		('full_page_writes', 'off', 'critical', 'a crash of the machine can leave torn pages that recovery cannot mend'),
+		('zero_damaged_pages', 'on', 'critical', 'damaged pages are replaced by empty ones: rows vanish silently'),
+		('ignore_checksum_failure', 'on', 'critical', 'damaged pages are read as if they were sound'),
+		('ignore_invalid_pages', 'on', 'critical', 'recovery goes on over missing pages and hides the loss'),
+		('autovacuum', 'off', 'critical', 'tables bloat, statistics grow old, and transaction IDs run out'),
+		('track_counts', 'off', 'critical', 'autovacuum does not run without it, and nothing is counted'),
+		('session_replication_role', 'replica', 'critical', 'triggers and foreign keys do not fire'),
+		('ignore_system_indexes', 'on', 'warning', 'every look at a catalog reads all of it'),
+		('allow_system_table_mods', 'on', 'warning', 'a slip can destroy a system catalog'),
+		('track_activities', 'off', 'warning', 'nobody can see what sessions do'),
+		('password_encryption', 'md5', 'warning', 'new passwords are kept as MD5 hashes, which can be used to log in as they are'),
+		('synchronous_commit', 'off', 'info', 'the last transactions before a crash can be lost after they were confirmed')
+	), server AS (
+		SELECT s.name, s.setting, s.unit, s.boot_val, s.context, s.source, s.pending_restart
+		  FROM pg_settings s
+	), pinned AS (
+		SELECT CASE WHEN r.setrole = 0 THEN format('database %I', d.datname)
+		            WHEN r.setdatabase = 0 THEN format('role %I', pg_get_userbyid(r.setrole))
+		            ELSE format('role %I in database %I', pg_get_userbyid(r.setrole), d.datname) END AS scope,
+		       CASE WHEN r.setrole = 0 AND r.setdatabase = 0 THEN 'ALTER ROLE ALL'
+		            WHEN r.setrole = 0 THEN format('ALTER DATABASE %I', d.datname)
+		            WHEN r.setdatabase = 0 THEN format('ALTER ROLE %I', pg_get_userbyid(r.setrole))
+		            ELSE format('ALTER ROLE %I IN DATABASE %I', pg_get_userbyid(r.setrole), d.datname) END AS alter,
+		       split_part(c.pair, '=', 1) AS name, substr(c.pair, strpos(c.pair, '=') + 1) AS value
+		  FROM pg_db_role_setting r
+		  LEFT JOIN pg_database d ON d.oid = r.setdatabase
+		 CROSS JOIN unnest(r.setconfig) c (pair)
+	), said (severity, name, scope, value, why, suggestion) AS (
+		SELECT r.severity, s.name, 'server', s.setting, r.why,
+		       format('ALTER SYSTEM SET %I = %L; ', s.name, s.boot_val)
+		       || CASE s.context WHEN 'postmaster' THEN '-- and restart the server' ELSE 'SELECT pg_reload_conf();' END
+		  FROM rule r JOIN server s USING (name)
+		 WHERE s.setting = r.bad AND s.source NOT IN ('database', 'user', 'database user', 'client', 'session')
+		UNION ALL
+		SELECT r.severity, p.name, p.scope, p.value, r.why, format('%s RESET %I;', p.alter, p.name)
+		  FROM rule r JOIN pinned p USING (name)
+		 WHERE p.value = r.bad OR (r.bad IN ('on', 'off') AND lower(p.value) IN ('true', 'false', '1', '0', 'yes', 'no')
+		                           AND p.value::boolean = r.bad::boolean)
+		UNION ALL
+		SELECT 'warning', s.name, 'server', s.setting, 'the planner may not use this at all, for any statement',
+		       format('ALTER SYSTEM SET %I = on; SELECT pg_reload_conf();', s.name)
+		  FROM server s
+		 WHERE s.name LIKE 'enable\_%' AND s.boot_val = 'on' AND s.setting = 'off'
+		   AND s.source NOT IN ('database', 'user', 'database user', 'client', 'session')
+		UNION ALL
+		SELECT 'warning', p.name, p.scope, p.value, 'the planner may not use this at all, for any statement',
+		       format('%s RESET %I;', p.alter, p.name)
+		  FROM pinned p JOIN server s USING (name)
+		 WHERE p.name LIKE 'enable\_%' AND s.boot_val = 'on' AND lower(p.value) IN ('off', 'false', 'no', '0')
+		UNION ALL
+		SELECT 'warning', s.name, 'server', s.setting, 'was changed in a file, and waits for a restart of the server',
+		       '-- restart the server'
+		  FROM server s WHERE s.pending_restart
+		UNION ALL
+		SELECT 'warning', s.name, 'server', s.setting, 'archive_mode is on, but nothing says where to: WAL piles up in pg_wal',
+		       NULL
+		  FROM server s
+		 WHERE s.name = 'archive_command' AND s.setting IN ('', '(disabled)')
+		   AND current_setting('archive_mode') <> 'off' AND current_setting('archive_library', true) = ''
+		UNION ALL
+		SELECT 'warning', s.name, 'server', s.setting, 'tables are frozen so late that little room is left when that takes long',
+		       'ALTER SYSTEM RESET autovacuum_freeze_max_age; -- and restart the server'
+		  FROM server s WHERE s.name = 'autovacuum_freeze_max_age' AND s.setting::bigint > 1000000000
+		UNION ALL
+		SELECT 'info', s.name, 'server', s.setting, 'every statement is written to the log',
+		       'ALTER SYSTEM SET log_min_duration_statement = ''1s''; SELECT pg_reload_conf();'
+		  FROM server s WHERE s.name = 'log_min_duration_statement' AND s.setting = '0'
+		   AND s.source NOT IN ('database', 'user', 'database user', 'client', 'session')
+		UNION ALL
+		SELECT 'info', s.name, 'server', s.setting,
+		       'is the default of 128 MB, while the tables and indexes of this database take '
+		       || pg_size_pretty(t.bytes) || ': a quarter of the memory is a usual start',
+		       'ALTER SYSTEM SET shared_buffers = ''a quarter of the memory''; -- and restart the server'
+		  FROM server s
+		 CROSS JOIN LATERAL (SELECT sum(c.relpages::bigint) * current_setting('block_size')::bigint AS bytes FROM pg_class c) t
+		 WHERE s.name = 'shared_buffers' AND s.setting::bigint * current_setting('block_size')::bigint <= 134217728
+		   AND t.bytes > 10 * 134217728::bigint
+	)
+	SELECT a.severity, a.name AS setting, a.scope,
+	       CASE WHEN a.scope = 'server' THEN current_setting(a.name) ELSE a.value END AS value,
+	       CASE WHEN s.unit IN ('8kB', 'kB', 'MB') THEN
+	                pg_size_pretty(s.boot_val::bigint * CASE s.unit WHEN '8kB' THEN 8192 WHEN 'kB' THEN 1024 ELSE 1048576 END)
+	            ELSE s.boot_val || coalesce(s.unit, '') END AS boot_value,
+	       a.why, a.suggestion
+	  FROM said a LEFT JOIN server s USING (name)
+	 ORDER BY CASE a.severity WHEN 'critical' THEN 1 WHEN 'warning' THEN 2 ELSE 3 END, a.name, a.scope;
+COMMENT ON VIEW pgopt_settings_advice IS
+	'settings that are dangerous or out of place, of the server, a database or a role, worst first; empty where there are none; about 0.2 microseconds a table';
+COMMENT ON COLUMN pgopt_settings_advice.scope IS 'server, or the database or role that it is set for';
+COMMENT ON COLUMN pgopt_settings_advice.boot_value IS 'what the server takes when nothing is configured';
+COMMENT ON COLUMN pgopt_settings_advice.suggestion IS 'SQL; comments say what has to be done besides';
+
+-- Statements
+
+CREATE FUNCTION pgopt_slow_queries(
+	min_mean interval DEFAULT '1 second', min_total interval DEFAULT NULL, max_rows integer DEFAULT 50,
+	OUT user_name name, OUT queryid bigint, OUT calls bigint, OUT mean_ms numeric, OUT max_ms numeric,
+	OUT total_ms numeric, OUT total_percent numeric, OUT rows bigint, OUT hit_percent numeric,
+	OUT temp_bytes bigint, OUT temp_size text, OUT wal_bytes bigint, OUT wal_size text, OUT query text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE ROWS 50;
+COMMENT ON FUNCTION pgopt_slow_queries(interval, interval, integer) IS
+	'statements of this database in pg_stat_statements, wherever that is installed, that take at least min_mean on average (1 second) or min_total in all (not asked), most time in all first; null for a limit = without it; costs nothing in tables';
+
+REVOKE ALL ON FUNCTION pgopt_slow_queries(interval, interval, integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_slow_queries(interval, interval, integer) TO pg_monitor;
+GRANT SELECT ON pgopt_active_connections, pgopt_connections, pgopt_blocking, pgopt_locks, pgopt_cache_hit,
+	pgopt_table_cache, pgopt_index_cache, pgopt_table_sizes, pgopt_index_sizes, pgopt_database_sizes,
+	pgopt_temp_files, pgopt_table_stats, pgopt_index_usage, pgopt_autovacuum, pgopt_foreign_keys,
+	pgopt_columns, pgopt_wal, pgopt_replication, pgopt_replication_slots, pgopt_wraparound, pgopt_sequences,
+	pgopt_settings_advice TO pg_monitor;
+
+-- End of monitoring views
+
+-- ---------------------------------------------------------------------------
 
 CREATE FUNCTION pgopt.preload_check() RETURNS void
 	AS 'MODULE_PATHNAME', 'pgopt_preload_check' LANGUAGE C VOLATILE STRICT;

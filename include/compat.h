@@ -78,6 +78,19 @@
 #define compat_autovacuum_vacuum_max (-1)
 #endif
 
+/* 16 records when a relation was last scanned; 0 where that is not known. */
+static inline TimestampTz
+compat_last_scan(Oid relid)
+{
+#if PG_VERSION_NUM >= 160000
+	PgStat_StatTabEntry *entry = pgstat_fetch_stat_tabentry(relid);
+
+	return entry != NULL ? entry->lastscan : 0;
+#else
+	return 0;
+#endif
+}
+
 /* 16 gave all kinds of objects one ownership check. */
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"

@@ -1,0 +1,21 @@
+/*
+ * monitor.h
+ *		What users look at in psql: sessions, locks, sizes, statistics.
+ *
+ * Nearly all of it is views in the install script ("Monitoring views"), which
+ * run with their reader's rights.  Here is only what a view cannot say: where
+ * pg_stat_statements lives, sizes that are measured without waiting for
+ * anybody's lock, and statistics that not every server version has.
+ *
+ * Owns no shared memory (the window of counters, in the same room, has a header
+ * of its own) and takes no lock on users' relations.  Memory: the context of
+ * the caller.
+ */
+#ifndef PGOPT_MONITOR_H
+#define PGOPT_MONITOR_H
+
+#include "pgopt.h"
+
+#define MONITOR_STATEMENTS "pg_stat_statements"
+
+#endif /* PGOPT_MONITOR_H */
