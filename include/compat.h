@@ -134,4 +134,11 @@ compat_last_scan(Oid relid)
 #define compat_requested_checkpoints pg_stat_get_bgwriter_requested_checkpoints
 #endif
 
+/* 16 lets pg_hba.conf include files, and tells which one a rule is from. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_HBA_FILE "regexp_replace(h.file_name, '^.*/', '')"
+#else
+#define COMPAT_HBA_FILE "'pg_hba.conf'"
+#endif
+
 #endif /* PGOPT_COMPAT_H */

@@ -66,8 +66,9 @@ typedef struct HealthRun
 	const char *unknown;                     /* why it cannot tell, or NULL */
 } HealthRun;
 
-/* Where a section of the README is. */
+/* Where a section of the README is, and one of the server's documentation. */
 #define README_SECTION(anchor) "README.md#" anchor
+#define DOCS(section)          "https://www.postgresql.org/docs/current/" section
 
 #define MAX_THRESHOLDS         4
 
@@ -132,6 +133,12 @@ extern Registry *health_registry(HealthRun *run);
 /* A jsonb string. */
 extern char *health_json_string(const char *text);
 
+/* May the caller call the function of the server's, "name(types)"?  Where not, the check cannot tell. */
+extern bool health_may_call(HealthRun *run, const char *function);
+
+/* Bytes of memory that the machine, or the container, has; 0 where it does not tell. */
+extern double health_machine_memory(void);
+
 /* --- the components ------------------------------------------------------- */
 
 #define HEALTH_CHECKS(component)                   \
@@ -140,5 +147,6 @@ extern char *health_json_string(const char *text);
 
 HEALTH_CHECKS(matviews);
 HEALTH_CHECKS(pgopt);
+HEALTH_CHECKS(settings);
 
 #endif /* PGOPT_HEALTH_H */

@@ -9,6 +9,8 @@
  */
 #include "pgopt.h"
 
+#include <unistd.h>
+
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
@@ -17,8 +19,10 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "pgstat.h"
+#include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
@@ -80,6 +84,7 @@ enum
 static const HealthComponent components[] = {
 	COMPONENT(pgopt, 1.0),
 	COMPONENT(matviews, 1.0),
+	COMPONENT(settings, 1.5),
 };
 
 /* A plan for each check that has a query, made when it first runs. */
@@ -160,6 +165,49 @@ health_json_string(const char *text)
 	initStringInfo(&json);
 	escape_json(&json, text);
 	return json.data;
+}
+
+bool
+health_may_call(HealthRun *run, const char *function)
+{
+	if (DatumGetBool(DirectFunctionCall2(has_function_privilege_name,
+										 CStringGetTextDatum(function),
+										 CStringGetTextDatum("EXECUTE"))))
+		return true;
+	run->unknown = psprintf("it needs %s: GRANT EXECUTE ON FUNCTION %s TO %s;",
+							function,
+							function,
+							quote_identifier(GetUserNameFromId(GetUserId(), false)));
+	return false;
+}
+
+/* The limit of a container; 0 where there is none. */
+static double
+container_memory(void)
+{
+	FILE *file = AllocateFile("/sys/fs/cgroup/memory.max", "r");
+	double limit = 0;
+
+	if (file == NULL)
+		return 0;
+	if (fscanf(file, "%lf", &limit) != 1)
+		limit = 0; /* "max" */
+	FreeFile(file);
+	return limit;
+}
+
+double
+health_machine_memory(void)
+{
+	double limit = container_memory();
+	double memory = 0;
+
+#ifdef _SC_PHYS_PAGES
+	memory = (double) sysconf(_SC_PHYS_PAGES) * (double) sysconf(_SC_PAGESIZE);
+#endif
+	if (memory <= 0)
+		return limit;
+	return limit > 0 ? Min(limit, memory) : memory;
 }
 
 Registry *
