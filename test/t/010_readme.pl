@@ -9,7 +9,9 @@ use PgoptTest;
 my @blocks = slurp_file("$FindBin::RealBin/../../README.md") =~ /^```sql\n(.*?)^```/msg;
 cmp_ok(scalar(@blocks), '>=', 4, 'README.md has examples');
 
-my $node = pgopt_node('readme');
+my $statements = library_installed('pg_stat_statements');
+my $node = pgopt_node('readme', preload => $statements ? 'pgopt,pg_stat_statements' : 'pgopt');
+@blocks = grep { $statements || !/pg_stat_statements/ } @blocks;
 $node->safe_psql('postgres', 'CREATE DATABASE readme');
 for my $block (@blocks)
 {
