@@ -147,6 +147,7 @@ extern double health_machine_memory(void);
 
 HEALTH_CHECKS(matviews);
 HEALTH_CHECKS(pgopt);
+HEALTH_CHECKS(security);
 HEALTH_CHECKS(settings);
 
 #endif /* PGOPT_HEALTH_H */

@@ -20,6 +20,7 @@
 
 #include "pgopt.h"
 
+#include "utils/acl.h"
 #include "utils/rel.h"
 
 #include "health.h"
@@ -68,6 +69,7 @@ typedef struct RelationInfo
 	bool has_triggers; /* or had */
 	bool has_subclass; /* or had */
 	bool row_security;
+	AclMode to_public; /* what everybody may do with it */
 	uint32 pages;
 	uint32 all_visible;
 	uint32 all_frozen; /* 18 and later, else 0 */

@@ -18,6 +18,7 @@
 
 #include "compat.h"
 #include "health.h"
+#include "places.h"
 #include "relations.h"
 
 static Threshold work_mem_risk = {
@@ -37,50 +38,6 @@ static Threshold shared_buffers_small = {
 
 /* What initdb writes. */
 #define DEFAULT_SHARED_BUFFERS (128 * 1048576.0)
-
-/* What roles and databases are given: name and value are text. */
-#define PINNED                                                     \
-	"SELECT split_part(o.option, '=', 1) AS name,"                 \
-	"       substr(o.option, strpos(o.option, '=') + 1) AS value," \
-	"       p.setdatabase AS dbid,"                                \
-	"       p.setrole AS roleid"                                   \
-	"  FROM pg_db_role_setting p, unnest(p.setconfig) AS o (option)"
-
-/*
- * Findings from the query "place": name, source ('pinned' for a role's or a
- * database's), dbid, roleid, value.
- */
-#define REPORT_PLACES(severity, safe, danger)                                                     \
-	"SELECT '" severity "',"                                                                      \
-	"       concat_ws(' ', l.name, 'of ' || l.who),"                                              \
-	"       concat_ws(' ', l.name, 'is', l.value, 'for ' || l.who) || ': " danger "',"            \
-	"       jsonb_strip_nulls(jsonb_build_object("                                                \
-	"           'setting', l.name,"                                                               \
-	"           'value', l.value,"                                                                \
-	"           'source', l.source,"                                                              \
-	"           'role', l.rolname,"                                                               \
-	"           'database', l.datname)),"                                                         \
-	"       NULL::timestamptz,"                                                                   \
-	"       CASE WHEN l.source = 'command line' THEN NULL"                                        \
-	"            WHEN l.source <> 'pinned'"                                                       \
-	"            THEN format('ALTER SYSTEM SET %I = " safe "; SELECT pg_reload_conf();', l.name)" \
-	"            ELSE concat_ws(' ', 'ALTER ROLE', coalesce(quote_ident(l.rolname), 'ALL'),"      \
-	"                           'IN DATABASE ' || quote_ident(l.datname),"                        \
-	"                           'RESET', quote_ident(l.name)) || ';'"                             \
-	"       END,"                                                                                 \
-	"       CASE WHEN l.source = 'command line' THEN 'restart of the server' ELSE 'none' END"     \
-	"  FROM (SELECT place.*, r.rolname, d.datname,"                                               \
-	"               CASE WHEN place.source = 'pinned'"                                            \
-	"                    THEN concat_ws(' in ',"                                                  \
-	"                             CASE WHEN r.rolname IS NOT NULL"                                \
-	"                                  THEN 'role ' || quote_ident(r.rolname)"                    \
-	"                                  WHEN place.dbid = 0 THEN 'every role'"                     \
-	"                             END,"                                                           \
-	"                             'database ' || quote_ident(d.datname))"                         \
-	"               END AS who"                                                                   \
-	"          FROM place"                                                                        \
-	"          LEFT JOIN pg_roles r ON r.oid = place.roleid"                                      \
-	"          LEFT JOIN pg_database d ON d.oid = place.dbid) l"
 
 /* For a boolean setting that must have one value everywhere. pg_settings is only read where it has not. */
 #define MUST_BE(setting, safe, danger)                                                     \
@@ -187,11 +144,14 @@ static const char config_file_query[] =
 	"  ) s ON true"
 	" WHERE s.pending_restart IS NOT TRUE";
 
+/* A rule that is there in spite of an error is one that cannot match: of hostssl, while ssl is off. */
 static const char hba_file_query[] =
-	"SELECT 'critical',"
+	"SELECT CASE WHEN h.type IS NULL THEN 'critical' ELSE 'info' END,"
 	"       format('%s line %s', " COMPAT_HBA_FILE ", h.line_number),"
-	"       format('line %s of %s is wrong (%s): it is not loaded,"
-	" and the server would not start again',"
+	"       format(CASE WHEN h.type IS NULL"
+	"                   THEN 'line %s of %s is wrong (%s): it is not loaded,"
+	" and the server would not start again'"
+	"                   ELSE 'line %s of %s does nothing (%s)' END,"
 	"              h.line_number, " COMPAT_HBA_FILE ", h.error),"
 	"       jsonb_build_object("
 	"           'file', " COMPAT_HBA_FILE ","

@@ -85,6 +85,7 @@ static const HealthComponent components[] = {
 	COMPONENT(pgopt, 1.0),
 	COMPONENT(matviews, 1.0),
 	COMPONENT(settings, 1.5),
+	COMPONENT(security, 1.0),
 };
 
 /* A plan for each check that has a query, made when it first runs. */

@@ -166,6 +166,26 @@ class_of(Oid namespace, char persistence, Oid information_schema)
 	return RELATION_USER;
 }
 
+/* What everybody may do with a relation. */
+static AclMode
+granted_to_public(HeapTuple tuple, TupleDesc desc)
+{
+	bool isnull;
+	Datum datum = heap_getattr(tuple, Anum_pg_class_relacl, desc, &isnull);
+	AclMode granted = ACL_NO_RIGHTS;
+	Acl *acl;
+
+	if (isnull)
+		return ACL_NO_RIGHTS;
+	acl = DatumGetAclP(datum);
+	for (int i = 0; i < ACL_NUM(acl); i++)
+		if (ACL_DAT(acl)[i].ai_grantee == ACL_ID_PUBLIC)
+			granted |= ACLITEM_GET_PRIVS(ACL_DAT(acl)[i]);
+	if ((Pointer) acl != DatumGetPointer(datum))
+		pfree(acl);
+	return granted;
+}
+
 static void
 read_table(Relations *relations, Capacity *capacity, HeapTuple tuple, TupleDesc desc, Oid schema)
 {
@@ -186,6 +206,7 @@ read_table(Relations *relations, Capacity *capacity, HeapTuple tuple, TupleDesc 
 	table->has_triggers = form->relhastriggers;
 	table->has_subclass = form->relhassubclass;
 	table->row_security = form->relrowsecurity;
+	table->to_public = granted_to_public(tuple, desc);
 	table->pages = (uint32) Max(form->relpages, 0);
 	table->all_visible = (uint32) Max(form->relallvisible, 0);
 	table->all_frozen = (uint32) Max(compat_relallfrozen(form), 0);

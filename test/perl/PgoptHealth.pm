@@ -87,18 +87,17 @@ sub mend
   return;
 }
 
-# Polls until the check has (or has no) findings; returns them.
+# await_found($node, $database, $check, $enough): polls until $enough says yes to the findings of the check; returns them.
 sub await_found
 {
-  my ($node, $database, $check, $wanted) = @_;
+  my ($node, $database, $check, $enough) = @_;
   my $deadline = time() + $PostgreSQL::Test::Utils::timeout_default;
   my @found;
 
   while (1)
   {
     @found = found($node, $check, $database);
-    return @found if $wanted ? @found > 0 : @found == 0;
-    last if time() > $deadline;
+    last if $enough->(@found) || time() > $deadline;
     sleep(0.2);
   }
   return @found;
@@ -111,7 +110,7 @@ sub await_found
 #   restart    1: the remedy takes effect with a restart of the server
 #   settings   hash of settings while the fault lasts (lower thresholds), reset after it
 #   not_yet    hash of settings under which the same state must not be a finding (higher thresholds)
-#   object     regular expression for its object; count: number of findings (1 unless told; 0 = any)
+#   object     regular expression for its object; count: new findings (1 unless told; 0 = any)
 #   also       regular expression for other checks that the same fault rightly raises above info
 #   database   'postgres' unless told;      score      least score after it (95)
 sub fault
@@ -133,10 +132,11 @@ sub fault
     $node->safe_psql($database, $fault{inject});
   }
 
-  my @found = await_found($node, $database, $check, 1);
+  my @found = await_found($node, $database, $check,
+    sub { @_ > @before || grep { $_->{severity} eq $fault{severity} } @_ });
   my @all = findings($node, $database);
   ok(@found > 0, "$check: found") or return;
-  is(scalar(@found), $count, "$check: number of findings") if $count;
+  is(scalar(@found) - scalar(@before), $count, "$check: number of findings") if $count;
   is($found[0]{severity}, $fault{severity}, "$check: severity") or diag(explain(\@found));
   like($found[0]{object}, $fault{object}, "$check: object") if $fault{object};
   ok($found[0]{$_}, "$check: has $_") foreach qw(object message evidence reference);
@@ -169,9 +169,10 @@ sub fault
     mend($node, $database, @found);
   }
   $node->restart if $fault{restart};
-  my @left = grep { $_->{severity} ne 'info' || $fault{severity} eq 'info' }
-    await_found($node, $database, $check, @before > 0);
-  is(scalar(@left), scalar(@before), "$check: gone after its remedy") or diag(explain(\@left));
+  my $counts = sub { grep { $_->{severity} ne 'info' || $fault{severity} eq 'info' } @_ };
+  my $remain = $counts->(@before);
+  my @left = $counts->(await_found($node, $database, $check, sub { $counts->(@_) <= $remain }));
+  is(scalar(@left), $remain, "$check: gone after its remedy") or diag(explain(\@left));
   reset_settings($node, $fault{settings});
   my $score = $node->safe_psql($database, 'SELECT score FROM pgopt_health()');
   cmp_ok($score, '>=', $fault{score} // 95, "$check: healthy again")

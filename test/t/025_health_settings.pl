@@ -108,6 +108,10 @@ fault($node, check => 'hba_file_errors', severity => 'critical', object => qr/^p
   inject => sub { $node->append_conf('pg_hba.conf', 'host all all 10.0.0.0/8 scram'); $node->reload },
   mend => sub { rewrite($hba, $good); mend($node, 'postgres', $_[1]) });
 
+fault($node, check => 'hba_file_errors', severity => 'info', object => qr/^pg_hba\.conf line \d+$/,
+  inject => sub { $node->append_conf('pg_hba.conf', 'hostssl all all 10.0.0.0/8 scram-sha-256'); $node->reload },
+  mend => sub { rewrite($hba, $good); mend($node, 'postgres', $_[1]) });
+
 #
 # Memory
 #
