@@ -62,9 +62,9 @@ extern const BloatBudget bloat_budget_screen; /* 32 pages */
  *
  * entries (tables): index entries that a rebuild of a full index would make,
  * with its standard error; dead_entries: those that await a vacuum.
- * toast_kept (tables): share of the out-of-line data that a rewrite keeps,
- * less than one where columns were dropped.  empty_tail: pages at the end of
- * the table without a live row.
+ * toast (tables): what the out-of-line values of the rows that stay would take
+ * in a new TOAST table, with its standard error.  empty_tail: pages at the end
+ * of the table without a live row.
  */
 typedef struct BloatEstimate
 {
@@ -75,6 +75,7 @@ typedef struct BloatEstimate
 	const char *reason; /* why it could not be measured, or not well; may be NULL */
 	double size;
 	double rewritten;
+	double rewritten_error; /* standard error of the sampling */
 	double rewritten_low;
 	double rewritten_high;
 	double free_bytes;
@@ -86,13 +87,22 @@ typedef struct BloatEstimate
 	double entries;
 	double entries_error;
 	double dead_entries;
-	double toast_kept;
+	double toast;
+	double toast_error;
+	bool columns_dropped;
 	double empty_tail;
 	double milliseconds;
 } BloatEstimate;
 
 /* A table, materialized view or TOAST table; any relation with the heap access method. */
 extern void bloat_measure_heap(Relation rel, const BloatBudget *budget, BloatEstimate *estimate);
+
+/*
+ * Corrects what was found for a TOAST table by what its table refers to: a
+ * rewrite of the table writes the values in the table's order, and forgets
+ * those of dropped columns.
+ */
+extern void bloat_weigh_toast(const BloatEstimate *table, BloatEstimate *toast);
 
 /*
  * An index.  heap is what was found for its table, or NULL; without it an index

@@ -59,7 +59,7 @@ const BloatBudget bloat_budget_screen = {
 
 /* For an index's table only the number of its rows is wanted. */
 static const BloatBudget rows_budget = {
-	.whole = 500, .first = 128, .most = 500, .share = 0.004, .target = 0.5};
+	.whole = 1000, .first = 160, .most = 640, .share = 0.005, .target = 0.8};
 
 /* A relation to measure.  table is that of an index, or owner of a TOAST table. */
 typedef struct BloatTarget
@@ -78,7 +78,7 @@ typedef struct BloatTargets
 	int refused; /* relations that the caller may not measure */
 } BloatTargets;
 
-/* What was found for the table of an index, kept for its other indexes. */
+/* What was found for a table, kept for its TOAST table or its indexes. */
 typedef struct TableEstimate
 {
 	Oid relid; /* hash key: must be first */
@@ -552,20 +552,29 @@ put_table_row(ReturnSetInfo *rsinfo, const BloatTarget *target, Relation table,
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
 }
 
-/* A rewrite drops out-of-line values of dropped columns: only the table itself shows how many. */
-static void
-keep_share_of(BloatEstimate *toast, double share)
+static HTAB *
+begin_estimates(void)
 {
-	double gone = toast->rewritten * (1 - share);
+	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(TableEstimate)};
 
-	toast->rewritten -= gone;
-	toast->rewritten_low -= gone;
-	toast->rewritten_high -= gone;
-	toast->rewritten_low = Max(toast->rewritten_low - 0.2 * gone, 0);
-	toast->rewritten_high = Min(toast->rewritten_high + 0.2 * gone, toast->size);
-	toast->exact = false;
-	if (toast->confidence == BLOAT_HIGH)
-		toast->confidence = BLOAT_MEDIUM;
+	control.hcxt = CurrentMemoryContext;
+	return hash_create("pgopt bloat", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* What is known of a table, measured if it is not yet. */
+static const BloatEstimate *
+table_estimate(HTAB *estimates, Relation table, const BloatBudget *budget)
+{
+	Oid relid = RelationGetRelid(table);
+	bool found;
+	TableEstimate *entry = hash_search(estimates, &relid, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		entry->estimate.confidence = BLOAT_UNKNOWN;
+		bloat_measure_heap(table, budget, &entry->estimate);
+	}
+	return &entry->estimate;
 }
 
 Datum
@@ -573,9 +582,11 @@ pgopt_table_bloat(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	BloatTargets targets;
+	HTAB *estimates;
 
 	InitMaterializedSRF(fcinfo, 0);
 	collect(fcinfo, &targets, false);
+	estimates = begin_estimates();
 	for (int i = 0; i < targets.count; i++)
 	{
 		BloatTarget *target = &targets.items[i];
@@ -592,31 +603,20 @@ pgopt_table_bloat(PG_FUNCTION_ARGS)
 			continue;
 		}
 		if (target->relid == target->table)
-			bloat_measure_heap(table, &bloat_budget_full, &estimate);
+		{
+			estimate = *table_estimate(estimates, table, &bloat_budget_full);
+			put_table_row(rsinfo, target, table, &estimate, estimate.reason);
+		}
 		else if ((toast = open_at_once(target->relid, &locked)) != NULL)
 		{
-			BloatEstimate owner;
-			bool reform = false;
-
 			bloat_measure_heap(toast, &bloat_budget_full, &estimate);
 			relation_close(toast, AccessShareLock);
-			for (int k = 0; k < RelationGetDescr(table)->natts; k++)
-				reform |= TupleDescAttr(RelationGetDescr(table), k)->attisdropped;
-			if (reform)
-			{
-				bloat_measure_heap(table, &rows_budget, &owner);
-				if (owner.toast_kept < 1.0)
-					keep_share_of(&estimate, owner.toast_kept);
-			}
+			if (estimate.pages > 0)
+				bloat_weigh_toast(table_estimate(estimates, table, &bloat_budget_full), &estimate);
+			put_table_row(rsinfo, target, table, &estimate, estimate.reason);
 		}
 		else if (locked)
-			estimate.reason = "locked";
-		else
-		{
-			relation_close(table, AccessShareLock);
-			continue;
-		}
-		put_table_row(rsinfo, target, table, &estimate, estimate.reason);
+			put_table_row(rsinfo, target, table, &estimate, "locked");
 		relation_close(table, AccessShareLock);
 	}
 	return (Datum) 0;
@@ -677,33 +677,16 @@ put_index_row(ReturnSetInfo *rsinfo, const BloatTarget *target, Relation index,
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
 }
 
-static const BloatEstimate *
-table_estimate(HTAB *estimates, Relation table)
-{
-	Oid relid = RelationGetRelid(table);
-	bool found;
-	TableEstimate *entry = hash_search(estimates, &relid, HASH_ENTER, &found);
-
-	if (!found)
-	{
-		entry->estimate.confidence = BLOAT_UNKNOWN;
-		bloat_measure_heap(table, &rows_budget, &entry->estimate);
-	}
-	return &entry->estimate;
-}
-
 Datum
 pgopt_index_bloat(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	BloatTargets targets;
-	HASHCTL control = {.keysize = sizeof(Oid), .entrysize = sizeof(TableEstimate)};
 	HTAB *estimates;
 
-	control.hcxt = CurrentMemoryContext;
 	InitMaterializedSRF(fcinfo, 0);
 	collect(fcinfo, &targets, true);
-	estimates = hash_create("pgopt bloat", 64, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	estimates = begin_estimates();
 	for (int i = 0; i < targets.count; i++)
 	{
 		BloatTarget *target = &targets.items[i];
@@ -721,7 +704,7 @@ pgopt_index_bloat(PG_FUNCTION_ARGS)
 				const BloatEstimate *heap = NULL;
 
 				if (index->rd_rel->relam == BTREE_AM_OID)
-					heap = table_estimate(estimates, table);
+					heap = table_estimate(estimates, table, &rows_budget);
 				bloat_measure_index(index, table, heap, &bloat_budget_full, &estimate);
 				put_index_row(rsinfo, target, index, &estimate, estimate.reason);
 				relation_close(index, AccessShareLock);

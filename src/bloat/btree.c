@@ -13,7 +13,9 @@
  * number of entries is known from the sample of the table, better than from
  * the sample of the index, unless the index is partial.  Entries whose rows
  * are dead vanish in a build: each entry of the sample stays with the
- * probability that the table's sample gives.
+ * probability that the table's sample gives.  Where it matters which of them
+ * stay, in partial indexes and where equal keys share their space, some rows of
+ * each page are looked up in the table.
  *
  * Cost: 3 to 6 microseconds a leaf page.
  */
@@ -21,10 +23,12 @@
 
 #include <math.h>
 
+#include "access/heapam.h"
 #include "access/itup.h"
 #include "access/nbtree.h"
 #include "storage/bufpage.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "sample.h"
 
@@ -37,6 +41,9 @@
 
 /* Pivot tuples that are measured. */
 #define MAX_PIVOTS 100
+
+/* Rows of a leaf page that are looked up in the table, about. */
+#define MAX_LOOK_UPS 16
 
 /* Leaf pages that were filled, and the one that is being filled. */
 typedef struct LeafPacking
@@ -53,6 +60,7 @@ typedef struct TreeWalk
 {
 	Relation rel;
 	bool deduplicate;
+	bool partial;
 	int key_columns;
 	int columns;
 	double survival; /* probability that an entry's row is not dead */
@@ -64,10 +72,20 @@ typedef struct TreeWalk
 	IndexTuple previous_key;
 	Size key_size;
 	int run;
+	int carried; /* rows of runs that went on behind their page */
 
 	double pivot_size; /* sum over pivots */
 	int pivots;
-	double first_pages; /* pages that only reorganise: deleted, half-dead, new */
+	/* Rows that were looked up, since which of them are dead cannot be told from the index. */
+	bool look_up;
+	Relation table;
+	BlockNumber table_blocks;
+	Buffer table_buffer;
+	SnapshotData not_removable;
+	double seen_bytes; /* of runs of equal keys: as their rows are */
+	double seen_rows;
+	double supposed_bytes; /* and as the chance of survival made of them */
+	double supposed_rows;
 } TreeWalk;
 
 static double
@@ -149,36 +167,44 @@ survivors(TreeWalk *walk, int n)
 	return left;
 }
 
+/* Rows that a posting list of a build holds at most, with this key; 1 where it makes none. */
+static int
+posting_limit(const TreeWalk *walk, Size key_size)
+{
+	Size most = MAXALIGN_DOWN(MAX_POSTING_SIZE);
+
+	if (!walk->deduplicate || key_size + 2 * sizeof(ItemPointerData) > most)
+		return 1;
+	return (most - key_size) / sizeof(ItemPointerData);
+}
+
 /*
- * Packs the run of equal keys.  One that goes on behind the page adds its
- * share of a posting list, but not yet a key.
+ * Packs the run of equal keys.  What is left over of one that goes on behind
+ * the page waits for the next such run: of long runs only full posting lists
+ * count, and the rest where they end.
  */
 static int
 flush_run(TreeWalk *walk, bool goes_on)
 {
-	int left, most, kept;
+	int most = posting_limit(walk, walk->key_size);
+	int left, kept;
 	bool first = true;
 
 	if (walk->key == NULL || walk->run == 0)
 		return 0;
 	kept = left = survivors(walk, walk->run);
-	most = walk->deduplicate
-			   ? (MAXALIGN_DOWN(MAX_POSTING_SIZE) - walk->key_size) / sizeof(ItemPointerData)
-			   : 1;
-	if (walk->key_size >= MAXALIGN_DOWN(MAX_POSTING_SIZE) || most < 2)
-		most = 1;
+	if (most > 1 && goes_on)
+	{
+		left += walk->carried;
+		walk->carried = left % most;
+		left -= walk->carried;
+	}
 	while (left > 0)
 	{
 		int count = Min(left, most);
-		Size list = MAXALIGN(count * sizeof(ItemPointerData));
+		Size list = count > 1 ? MAXALIGN(count * sizeof(ItemPointerData)) : 0;
 
-		if (most > 1 && goes_on && count < most)
-			walk->packing.used += count * (sizeof(ItemPointerData) +
-										   (double) (walk->key_size + sizeof(ItemIdData)) / most);
-		else if (count == 1)
-			pack_item(walk, walk->key_size, 0, !first);
-		else
-			pack_item(walk, walk->key_size + list, list, !first);
+		pack_item(walk, walk->key_size + list, list, !first);
 		left -= count;
 		first = false;
 	}
@@ -200,6 +226,108 @@ same_key(IndexTuple a, Size size_a, IndexTuple b, Size size_b)
 }
 
 /* --- pages -------------------------------------------------------------------------------- */
+
+/* Does a rebuild keep this row, or one that was updated from it in place? */
+static bool
+is_row_kept(TreeWalk *walk, ItemPointer tid)
+{
+	BlockNumber block = ItemPointerGetBlockNumber(tid);
+	ItemPointerData address = *tid;
+	HeapTupleData row;
+	bool kept;
+
+	if (block >= walk->table_blocks)
+		return false;
+	if (!BufferIsValid(walk->table_buffer) || BufferGetBlockNumber(walk->table_buffer) != block)
+	{
+		if (BufferIsValid(walk->table_buffer))
+			ReleaseBuffer(walk->table_buffer);
+		walk->table_buffer = ReadBuffer(walk->table, block);
+	}
+	LockBuffer(walk->table_buffer, BUFFER_LOCK_SHARE);
+	kept = heap_hot_search_buffer(
+		&address, walk->table, walk->table_buffer, &walk->not_removable, &row, NULL, true);
+	LockBuffer(walk->table_buffer, BUFFER_LOCK_UNLOCK);
+	return kept;
+}
+
+static double
+run_bytes(const TreeWalk *walk, Size key_size, int rows)
+{
+	int most = posting_limit(walk, key_size);
+	double bytes = 0;
+
+	for (int count; rows > 0; rows -= count)
+	{
+		count = Min(rows, most);
+		bytes += key_size + sizeof(ItemIdData) +
+				 (count > 1 ? MAXALIGN(count * sizeof(ItemPointerData)) : 0);
+	}
+	return bytes;
+}
+
+static void
+look_up_run(TreeWalk *walk, Size key_size, int rows, int kept)
+{
+	int supposed = survivors(walk, rows);
+
+	walk->seen_bytes += run_bytes(walk, key_size, kept);
+	walk->seen_rows += kept;
+	walk->supposed_bytes += run_bytes(walk, key_size, supposed);
+	walk->supposed_rows += supposed;
+}
+
+/*
+ * Looks some rows up, from an entry at random on: what share of them is dead,
+ * and whether the dead ones share their keys with live ones.
+ */
+static void
+look_up_rows(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
+{
+	OffsetNumber last = PageGetMaxOffsetNumber(page);
+	OffsetNumber n = P_FIRSTDATAKEY(opaque);
+	IndexTuple key = NULL;
+	Size key_size = 0;
+	int rows = 0, kept = 0, looked_up = 0, alive = 0;
+	bool complete = false;
+
+	if (n > last)
+		return;
+	n = pg_prng_uint64_range(&walk->random, n, last);
+	for (; n <= last && looked_up < MAX_LOOK_UPS; n++)
+	{
+		ItemId item = PageGetItemId(page, n);
+		IndexTuple entry = (IndexTuple) PageGetItem(page, item);
+		bool posting = BTreeTupleIsPosting(entry);
+		int count = posting ? BTreeTupleGetNPosting(entry) : 1;
+		Size size = MAXALIGN(posting ? BTreeTupleGetPostingOffset(entry) : IndexTupleSize(entry));
+
+		if (ItemIdIsDead(item))
+			continue;
+		if (key == NULL || !same_key(key, key_size, entry, size))
+		{
+			/* The first run may have begun before the place where we did. */
+			if (complete)
+				look_up_run(walk, key_size, rows, kept);
+			complete = (key != NULL);
+			key = entry;
+			key_size = size;
+			rows = kept = 0;
+		}
+		for (int i = 0; i < count && looked_up < MAX_LOOK_UPS * 2; i++)
+		{
+			bool is_kept =
+				is_row_kept(walk, posting ? BTreeTupleGetPostingN(entry, i) : &entry->t_tid);
+
+			rows++;
+			looked_up++;
+			kept += is_kept;
+			alive += is_kept;
+		}
+	}
+	value[PAGE_LOOKED_UP] += looked_up;
+	value[PAGE_ALIVE] += alive;
+}
 
 static void
 measure_leaf(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
@@ -253,16 +381,26 @@ measure_leaf(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
 	walk->key = walk->previous_key = NULL;
 	value[PAGE_ENTRIES] = kept;
 	value[PAGE_REWRITTEN] = packing_position(&walk->packing) - before;
+	if (walk->look_up)
+	{
+		look_up_rows(walk, page, opaque, value);
+		if (walk->partial && value[PAGE_LOOKED_UP] > 0)
+		{
+			double share = value[PAGE_ALIVE] / value[PAGE_LOOKED_UP] / walk->survival;
+
+			value[PAGE_REWRITTEN] *= share;
+			value[PAGE_ENTRIES] *= share;
+		}
+	}
 	value[PAGE_KINDS] = 1;
 	value[PAGE_FREE] = PageGetExactFreeSpace(page);
 }
 
 static void
-measure_tree_page(void *state, Buffer buffer, SamplePage *sampled)
+measure_tree_page(void *state, Buffer buffer, BlockNumber block, float *value)
 {
 	TreeWalk *walk = state;
 	Page page = BufferGetPage(buffer);
-	float *value = sampled->value;
 	BTPageOpaque opaque;
 
 	if (PageIsNew(page))
@@ -300,19 +438,37 @@ tree_pages(const TreeWalk *walk, double leaves)
 }
 
 static void
-begin_walk(TreeWalk *walk, Relation rel, const BloatEstimate *heap)
+begin_walk(TreeWalk *walk, Relation rel, Relation table, const BloatEstimate *heap)
 {
 	memset(walk, 0, sizeof(TreeWalk));
 	walk->rel = rel;
 	walk->key_columns = IndexRelationGetNumberOfKeyAttributes(rel);
 	walk->columns = IndexRelationGetNumberOfAttributes(rel);
+	walk->partial = !heap_attisnull(rel->rd_indextuple, Anum_pg_index_indpred, NULL);
 	walk->deduplicate =
 		BTGetDeduplicateItems(rel) && !rel->rd_index->indisunique && _bt_allequalimage(rel, false);
 	walk->packing.reserve = BTGetTargetPageFreeSpace(rel);
 	walk->survival = 1.0;
-	if (heap != NULL && heap->dead_entries > 0.002 * heap->entries)
-		walk->survival = heap->entries / (heap->entries + heap->dead_entries);
 	pg_prng_seed(&walk->random, pg_prng_uint64(&pg_global_prng_state));
+	if (heap == NULL || heap->confidence == BLOAT_UNKNOWN)
+		return;
+
+	if (heap->dead_entries > 0.002 * heap->entries)
+		walk->survival = Max(heap->entries / (heap->entries + heap->dead_entries), 0.001);
+	if (walk->partial || (walk->deduplicate && walk->survival < 0.98))
+	{
+		walk->look_up = true;
+		walk->table = table;
+		walk->table_blocks = RelationGetNumberOfBlocks(table);
+		walk->table_buffer = InvalidBuffer;
+		InitNonVacuumableSnapshot(walk->not_removable, GlobalVisTestFor(table));
+	}
+}
+
+static double
+square(double x)
+{
+	return x * x;
 }
 
 /* Leaf pages after a rebuild, and the standard error of that. */
@@ -320,28 +476,40 @@ static double
 rebuilt_leaves(const Sample *sample, const TreeWalk *walk, const BloatEstimate *heap, double *error)
 {
 	double n = sample->population;
-	double direct, direct_error, ratio, ratio_error, entries, entries_error;
+	double direct, direct_error, ratio, ratio_error, by_rows, by_rows_error, weight, key_share;
 
 	direct = n * sample_mean(sample, PAGE_REWRITTEN, &direct_error);
 	direct_error *= n;
 	*error = direct_error;
+
+	/* Dead rows that share their keys with live ones vanish without a trace, others do not. */
+	key_share = 1.0;
+	if (walk->seen_rows > 0 && walk->supposed_rows > 0)
+		key_share =
+			(walk->seen_bytes / walk->seen_rows) / (walk->supposed_bytes / walk->supposed_rows);
+	direct *= key_share;
+
 	if (heap == NULL || heap->confidence == BLOAT_UNKNOWN || !walk->rel->rd_index->indisvalid ||
-		!heap_attisnull(walk->rel->rd_indextuple, Anum_pg_index_indpred, NULL))
+		walk->partial)
+		return direct;
+	if (sample_whole(sample) && walk->survival >= 1.0)
 		return direct;
 
 	/* Every row that stays has one entry: what does an entry take? */
-	entries = heap->entries;
-	entries_error = heap->entries_error;
-	ratio = sample_ratio(sample, PAGE_REWRITTEN, PAGE_ENTRIES, &ratio_error);
+	ratio = sample_ratio(sample, PAGE_REWRITTEN, PAGE_ENTRIES, &ratio_error) * key_share;
 	if (ratio <= 0)
 		return direct;
-	*error = hypot(ratio * entries_error, entries * ratio_error);
-	if (sample_whole(sample) && walk->survival >= 1.0)
+	by_rows = ratio * heap->entries;
+	by_rows_error = hypot(ratio * heap->entries_error, heap->entries * ratio_error);
+	if (walk->survival < 0.98)
 	{
-		*error = 0;
-		return direct;
+		*error = by_rows_error;
+		return by_rows;
 	}
-	return ratio * entries;
+	/* Two estimates whose errors have little to do with each other. */
+	weight = square(direct_error) / Max(square(direct_error) + square(by_rows_error), 1e-12);
+	*error = hypot(weight * by_rows_error, (1 - weight) * direct_error);
+	return weight * by_rows + (1 - weight) * direct;
 }
 
 static void
@@ -370,7 +538,7 @@ conclude(const Sample *sample, const TreeWalk *walk, const BloatEstimate *heap,
 	doubt = 0.003 + 0.03 * (1.0 - walk->survival);
 	if (!sample_whole(sample))
 		doubt += 0.5 / sample->size;
-	margin = BLCKSZ * (2.1 * error * (1 + walk->pivots * 0.0) + doubt * n + 1);
+	margin = BLCKSZ * (2.1 * error + doubt * n + 1);
 	estimate->rewritten_low = Max(estimate->rewritten - margin, BLCKSZ);
 	estimate->rewritten_high = estimate->rewritten + margin;
 	margin /= estimate->size;
@@ -380,19 +548,19 @@ conclude(const Sample *sample, const TreeWalk *walk, const BloatEstimate *heap,
 }
 
 void
-bloat_measure_btree(Relation rel, const BloatEstimate *heap, const BloatBudget *budget,
-					BloatEstimate *estimate)
+bloat_measure_btree(Relation rel, Relation table, const BloatEstimate *heap,
+					const BloatBudget *budget, BloatEstimate *estimate)
 {
 	Sample sample;
 	TreeWalk walk;
 
 	/* The metapage stays what it is. */
-	sample_begin(&sample, rel, 1);
-	begin_walk(&walk, rel, heap);
+	sample_begin(&sample, rel, 1, 1);
+	begin_walk(&walk, rel, table, heap);
 	if (sample.population <= budget->whole)
 	{
 		sample_all(&sample);
-		sample_measure(&sample, measure_tree_page, &walk);
+		sample_measure(&sample, measure_tree_page, NULL, &walk);
 	}
 	else
 	{
@@ -403,13 +571,15 @@ bloat_measure_btree(Relation rel, const BloatEstimate *heap, const BloatBudget *
 		sample_draw(&sample, Min(budget->first, limit));
 		for (;;)
 		{
-			sample_measure(&sample, measure_tree_page, &walk);
+			sample_measure(&sample, measure_tree_page, NULL, &walk);
 			(void) rebuilt_leaves(&sample, &walk, heap, &error);
 			if (error / sample.population * 200 <= budget->target || sample.size * 2 > limit ||
 				!sample_double(&sample))
 				break;
 		}
 	}
+	if (walk.look_up && BufferIsValid(walk.table_buffer))
+		ReleaseBuffer(walk.table_buffer);
 	conclude(&sample, &walk, heap, estimate);
 	FreeAccessStrategy(sample.strategy);
 }

@@ -34,6 +34,10 @@
 #define ROW_SPACE(length) (MAXALIGN(length) + sizeof(ItemIdData))
 #define PAGE_SPACE        (BLCKSZ - SizeOfPageHeaderData)
 
+/* Units of a sample, at least; and rows a page from which a unit is one page. */
+#define MIN_UNITS 48
+#define MANY_ROWS 24
+
 /* Pages that were filled, and the one that is being filled. */
 typedef struct HeapPacking
 {
@@ -53,8 +57,12 @@ typedef struct HeapWalk
 	Datum *values;
 	bool *isnull;
 	HeapPacking packing;
-	double toast_now; /* out-of-line data of the rows that were measured */
-	double toast_kept;
+	HeapPacking toast; /* out-of-line values that are kept */
+
+	/* While a unit's last page is filled up with rows from behind it. */
+	bool filling_up;
+	Size own_space;
+	double own_position;
 } HeapWalk;
 
 static double
@@ -65,9 +73,9 @@ packing_position(const HeapPacking *packing)
 	return packing->pages + Min(used, 1.0);
 }
 
-/* As raw_heap_insert() in the server does. */
+/* Ends a page that has no room for a row, as raw_heap_insert() in the server does. */
 static void
-pack_row(HeapPacking *packing, Size length)
+make_room(HeapPacking *packing, Size length)
 {
 	Size left = PAGE_SPACE - packing->used;
 
@@ -78,28 +86,34 @@ pack_row(HeapPacking *packing, Size length)
 		packing->used = 0;
 		packing->rows = 0;
 	}
+}
+
+static void
+pack_row(HeapPacking *packing, Size length)
+{
+	make_room(packing, length);
 	packing->used += ROW_SPACE(length);
 	packing->rows++;
 }
 
 /* --- the length of a row after a rewrite ------------------------------------------ */
 
-/* Space that an out-of-line value takes in the TOAST table. */
-static double
-toast_space(struct varlena *value)
+/* Packs the pieces of an out-of-line value as the TOAST table holds them. */
+static void
+pack_value(HeapWalk *walk, Datum value)
 {
+	const Size overhead = MAXALIGN(SizeofHeapTupleHeader) + sizeof(Oid) + sizeof(int32) + VARHDRSZ;
 	struct varatt_external pointer;
-	Size size;
+	Size left;
 
-	VARATT_EXTERNAL_GET_POINTER(pointer, value);
-	size = VARATT_EXTERNAL_GET_EXTSIZE(pointer);
-	return (double) (size / TOAST_MAX_CHUNK_SIZE) *
-			   ROW_SPACE(SizeofHeapTupleHeader + 1 + sizeof(Oid) + sizeof(int32) + VARHDRSZ +
-						 TOAST_MAX_CHUNK_SIZE) +
-		   (size % TOAST_MAX_CHUNK_SIZE > 0
-				? ROW_SPACE(SizeofHeapTupleHeader + 1 + sizeof(Oid) + sizeof(int32) + VARHDRSZ +
-							size % TOAST_MAX_CHUNK_SIZE)
-				: 0);
+	if (walk->filling_up)
+		return;
+
+	VARATT_EXTERNAL_GET_POINTER(pointer, (struct varlena *) DatumGetPointer(value));
+	for (left = VARATT_EXTERNAL_GET_EXTSIZE(pointer); left > TOAST_MAX_CHUNK_SIZE;
+		 left -= TOAST_MAX_CHUNK_SIZE)
+		pack_row(&walk->toast, overhead + TOAST_MAX_CHUNK_SIZE);
+	pack_row(&walk->toast, overhead + left);
 }
 
 static bool
@@ -159,8 +173,7 @@ toast_again(HeapWalk *walk, Size header, Size length)
 		if (!is_out_of_line(TupleDescAttr(desc, biggest), walk->values[biggest]))
 			changed = true; /* one more goes out */
 		else
-			walk->toast_kept +=
-				toast_space((struct varlena *) DatumGetPointer(walk->values[biggest]));
+			pack_value(walk, walk->values[biggest]);
 	}
 	for (int i = 0; i < walk->natts && !changed; i++)
 	{
@@ -189,8 +202,6 @@ rewritten_length(HeapWalk *walk, HeapTuple row)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (out_of_line && !walk->isnull[i] && is_out_of_line(att, walk->values[i]))
-			walk->toast_now += toast_space((struct varlena *) DatumGetPointer(walk->values[i]));
 		if (att->attisdropped)
 			walk->isnull[i] = true;
 		nulls |= walk->isnull[i];
@@ -257,21 +268,21 @@ measure_row(HeapWalk *walk, HeapTuple row, Buffer buffer, float *value)
 }
 
 static void
-measure_heap_page(void *state, Buffer buffer, SamplePage *sampled)
+measure_heap_page(void *state, Buffer buffer, BlockNumber block, float *value)
 {
 	HeapWalk *walk = state;
 	Page page = BufferGetPage(buffer);
-	float *value = sampled->value;
 	double before = packing_position(&walk->packing);
+	double toast_before = packing_position(&walk->toast);
 	bool all_visible;
 	OffsetNumber rows;
 
 	if (PageIsNew(page))
 	{
-		value[PAGE_FREE] = PAGE_SPACE;
+		value[PAGE_FREE] += PAGE_SPACE;
 		return;
 	}
-	value[PAGE_FREE] = PageGetExactFreeSpace(page);
+	value[PAGE_FREE] += PageGetExactFreeSpace(page);
 	all_visible = PageIsAllVisible(page);
 	rows = PageGetMaxOffsetNumber(page);
 	for (OffsetNumber n = FirstOffsetNumber; n <= rows; n++)
@@ -289,7 +300,7 @@ measure_heap_page(void *state, Buffer buffer, SamplePage *sampled)
 		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
 		row.t_len = ItemIdGetLength(item);
 		row.t_tableOid = RelationGetRelid(walk->rel);
-		ItemPointerSet(&row.t_self, sampled->block, n);
+		ItemPointerSet(&row.t_self, block, n);
 		if (all_visible)
 		{
 			value[PAGE_LIVE_ROWS] += 1;
@@ -298,7 +309,67 @@ measure_heap_page(void *state, Buffer buffer, SamplePage *sampled)
 		else
 			measure_row(walk, &row, buffer, value);
 	}
-	value[PAGE_REWRITTEN] = packing_position(&walk->packing) - before;
+	value[PAGE_REWRITTEN] += packing_position(&walk->packing) - before;
+	value[PAGE_TOAST] += packing_position(&walk->toast) - toast_before;
+}
+
+/*
+ * Behind a unit of several pages: fills the last imaginary page up with the
+ * rows that come next, so that the unit has its fair share of what is lost at
+ * the end of that page, and the next unit begins a page of its own.
+ */
+static bool
+fill_up(void *state, Buffer buffer, BlockNumber block, float *value)
+{
+	HeapWalk *walk = state;
+	HeapPacking *packing = &walk->packing;
+	double pages = packing->pages;
+	OffsetNumber rows = 0;
+	Page page;
+
+	if (!walk->filling_up)
+	{
+		walk->filling_up = true;
+		walk->own_space = packing->used;
+		walk->own_position = packing_position(packing);
+	}
+	if (walk->own_space > 0 && BufferIsValid(buffer))
+	{
+		page = BufferGetPage(buffer);
+		rows = PageIsNew(page) ? 0 : PageGetMaxOffsetNumber(page);
+	}
+	for (OffsetNumber n = FirstOffsetNumber; n <= rows; n++)
+	{
+		HeapTupleData row;
+		ItemId item = PageGetItemId(page, n);
+		Size used = packing->used;
+		Size length;
+
+		if (!ItemIdIsNormal(item))
+			continue;
+		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
+		row.t_len = ItemIdGetLength(item);
+		row.t_tableOid = RelationGetRelid(walk->rel);
+		ItemPointerSet(&row.t_self, block, n);
+		if (HeapTupleSatisfiesVacuum(&row, walk->horizon, buffer) == HEAPTUPLE_DEAD)
+			continue;
+		length = rewritten_length(walk, &row);
+		make_room(packing, length);
+		if (packing->pages > pages)
+		{
+			value[PAGE_REWRITTEN] += pages + (double) walk->own_space / used - walk->own_position;
+			break;
+		}
+		packing->used += ROW_SPACE(length);
+		packing->rows++;
+	}
+	if (packing->pages == pages && walk->own_space > 0 && BufferIsValid(buffer))
+		return true;
+	packing->pages = pages + 1;
+	packing->used = 0;
+	packing->rows = 0;
+	walk->filling_up = false;
+	return false;
 }
 
 /* --- the table --------------------------------------------------------------------------- */
@@ -327,10 +398,10 @@ empty_tail(const Sample *sample)
 {
 	int i = sample->size;
 
-	while (i > 0 && sample->pages[i - 1].value[PAGE_REWRITTEN] == 0 &&
-		   sample->pages[i - 1].value[PAGE_HELD_ROWS] == 0)
+	while (i > 0 && sample->units[i - 1].value[PAGE_REWRITTEN] == 0 &&
+		   sample->units[i - 1].value[PAGE_HELD_ROWS] == 0)
 		i--;
-	return (double) (sample->size - i) * sample->population / Max(sample->size, 1);
+	return (double) (sample->size - i) * sample->blocks / Max(sample->size, 1);
 }
 
 static void
@@ -339,9 +410,10 @@ conclude(const Sample *sample, const HeapWalk *walk, BloatEstimate *estimate)
 	double n = sample->population;
 	double error, ignored, margin;
 
-	estimate->pages = sample->population;
-	estimate->pages_sampled = sample->size;
-	estimate->size = n * BLCKSZ;
+	estimate->pages = sample->blocks;
+	estimate->columns_dropped = walk->reform;
+	estimate->pages_sampled = sample_pages(sample);
+	estimate->size = (double) sample->blocks * BLCKSZ;
 	estimate->free_bytes = n * sample_mean(sample, PAGE_FREE, &ignored);
 	estimate->dead_bytes = n * sample_mean(sample, PAGE_DEAD, &ignored);
 	estimate->held_bytes = n * sample_mean(sample, PAGE_HELD, &ignored);
@@ -351,28 +423,84 @@ conclude(const Sample *sample, const HeapWalk *walk, BloatEstimate *estimate)
 	estimate->entries = n * sample_mean(sample, PAGE_ENTRIES, &estimate->entries_error);
 	estimate->entries_error *= n;
 	estimate->dead_entries = n * sample_mean(sample, PAGE_DEAD_ENTRIES, &ignored);
-	estimate->toast_kept = walk->toast_now > 0 ? Min(walk->toast_kept / walk->toast_now, 1.0) : 1.0;
 	estimate->empty_tail = empty_tail(sample);
 
-	if (sample_whole(sample))
+	estimate->toast = n * BLCKSZ * sample_mean(sample, PAGE_TOAST, &estimate->toast_error);
+	estimate->toast_error *= n * BLCKSZ;
+
+	if (sample->in_order)
 	{
 		estimate->exact = true;
 		estimate->rewritten = BLCKSZ * (walk->packing.pages + (walk->packing.rows > 0 ? 1.0 : 0.0));
+		estimate->toast = BLCKSZ * (walk->toast.pages + (walk->toast.rows > 0 ? 1.0 : 0.0));
 		margin = BLCKSZ;
 	}
 	else
 	{
 		estimate->rewritten = n * BLCKSZ * sample_mean(sample, PAGE_REWRITTEN, &error);
+		estimate->rewritten_error = n * BLCKSZ * error;
 
 		/* A bit of a stretch may differ from what was drawn of it without any sign of it. */
-		margin = n * BLCKSZ * (2.1 * error + 0.0025 + 0.5 / sample->size);
+		margin = n * BLCKSZ * 2.1 * error + estimate->size * (0.0025 + 0.5 / sample->size);
 	}
 	estimate->rewritten_low = Max(estimate->rewritten - margin, 0.0);
 	estimate->rewritten_high = estimate->rewritten + margin;
-	margin /= Max(estimate->size, BLCKSZ);
-	estimate->confidence = sample_whole(sample) || margin <= 0.02 ? BLOAT_HIGH
-						   : margin <= 0.06                       ? BLOAT_MEDIUM
-																  : BLOAT_LOW;
+	margin /= Max(estimate->size, (double) BLCKSZ);
+	estimate->confidence = sample->in_order || margin <= 0.02 ? BLOAT_HIGH
+						   : margin <= 0.06                   ? BLOAT_MEDIUM
+															  : BLOAT_LOW;
+}
+
+/*
+ * How many consecutive pages make a unit: what is lost at the end of a page
+ * depends on the row that comes next, and all the more the wider rows are.
+ */
+static int
+run_length(Relation rel, int budget)
+{
+	Form_pg_class form = rel->rd_rel;
+	double rows, pages;
+	Sample sample;
+	HeapWalk walk;
+
+	if (budget < MIN_UNITS || (form->relpages > 0 && form->reltuples / form->relpages >= MANY_ROWS))
+		return 1;
+	sample_begin(&sample, rel, 0, 1);
+	begin_walk(&walk, rel);
+	sample_draw(&sample, Min(16, sample.population));
+	sample_measure(&sample, measure_heap_page, NULL, &walk);
+	FreeAccessStrategy(sample.strategy);
+	rows = sample_mean(&sample, PAGE_LIVE_ROWS, &pages);
+	pages = sample_mean(&sample, PAGE_REWRITTEN, &pages);
+	if (rows >= MANY_ROWS * pages)
+		return 1;
+	return rows >= 8 * pages ? 2 : rows >= 4 * pages ? 4 : 8;
+}
+
+/* Draws and measures until the estimates are good enough, or the budget is used up. */
+static void
+sample_enough(Sample *sample, HeapWalk *walk, const BloatBudget *budget)
+{
+	int limit;
+
+	sample_set_run(sample, run_length(sample->rel, budget->first));
+	limit = sample_limit(sample, budget);
+	maps_read(sample);
+	sample_draw(sample,
+				Min(Max(budget->first / sample->run, Min(MIN_UNITS, budget->first)), limit));
+	for (;;)
+	{
+		double error, entries_error, entries;
+
+		sample_measure(sample, measure_heap_page, fill_up, walk);
+		(void) sample_mean(sample, PAGE_REWRITTEN, &error);
+		entries = sample_mean(sample, PAGE_ENTRIES, &entries_error);
+		error /= sample->run;
+		if (entries > 0)
+			error = Max(error, entries_error / entries);
+		if (200 * error <= budget->target || sample->size * 2 > limit || !sample_double(sample))
+			return;
+	}
 }
 
 void
@@ -387,7 +515,6 @@ bloat_measure_heap(Relation rel, const BloatBudget *budget, BloatEstimate *estim
 
 	INSTR_TIME_SET_CURRENT(start);
 	memset(estimate, 0, sizeof(BloatEstimate));
-	estimate->toast_kept = 1.0;
 	if (rel->rd_rel->relam != HEAP_TABLE_AM_OID)
 	{
 		estimate->reason = "its access method is not heap";
@@ -396,30 +523,15 @@ bloat_measure_heap(Relation rel, const BloatBudget *budget, BloatEstimate *estim
 		return;
 	}
 
-	sample_begin(&sample, rel, 0);
+	sample_begin(&sample, rel, 0, 1);
 	begin_walk(&walk, rel);
-	if (sample.population <= budget->whole)
+	if (sample.blocks <= budget->whole)
 	{
 		sample_all(&sample);
-		sample_measure(&sample, measure_heap_page, &walk);
+		sample_measure(&sample, measure_heap_page, NULL, &walk);
 	}
 	else
-	{
-		int limit = sample_limit(&sample, budget);
-		double error, entries_error, entries;
-
-		maps_read(&sample);
-		sample_draw(&sample, Min(budget->first, limit));
-		for (;;)
-		{
-			sample_measure(&sample, measure_heap_page, &walk);
-			(void) sample_mean(&sample, PAGE_REWRITTEN, &error);
-			entries = sample_mean(&sample, PAGE_ENTRIES, &entries_error);
-			if (Max(error, entries > 0 ? entries_error / entries : 0) * 200 <= budget->target ||
-				sample.size * 2 > limit || !sample_double(&sample))
-				break;
-		}
-	}
+		sample_enough(&sample, &walk, budget);
 	conclude(&sample, &walk, estimate);
 	FreeAccessStrategy(sample.strategy);
 	MemoryContextSwitchTo(old);
@@ -427,4 +539,23 @@ bloat_measure_heap(Relation rel, const BloatBudget *budget, BloatEstimate *estim
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
 	estimate->milliseconds = INSTR_TIME_GET_MILLISEC(duration);
+}
+
+void
+bloat_weigh_toast(const BloatEstimate *table, BloatEstimate *toast)
+{
+	double own = Max(toast->rewritten_error, 0.005 * toast->size);
+	double margin;
+
+	if (table->confidence == BLOAT_UNKNOWN || toast->confidence == BLOAT_UNKNOWN ||
+		(table->toast_error > own && !table->columns_dropped))
+		return;
+	margin = 2.1 * table->toast_error +
+			 (table->exact ? BLCKSZ : toast->size * (0.0025 + 0.5 / table->pages_sampled));
+	toast->rewritten = table->toast;
+	toast->rewritten_error = table->toast_error;
+	toast->rewritten_low = Max(toast->rewritten - margin, 0.0);
+	toast->rewritten_high = toast->rewritten + margin;
+	if (!table->exact)
+		toast->confidence = Min(toast->confidence, table->confidence);
 }

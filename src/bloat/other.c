@@ -24,10 +24,9 @@
 #define FRESH_FREE 0.35
 
 static void
-measure_any_page(void *state, Buffer buffer, SamplePage *sampled)
+measure_any_page(void *state, Buffer buffer, BlockNumber block, float *value)
 {
 	Page page = BufferGetPage(buffer);
-	float *value = sampled->value;
 
 	if (PageIsNew(page))
 	{
@@ -50,7 +49,7 @@ bloat_measure_other(Relation rel, const BloatBudget *budget, BloatEstimate *esti
 	Sample sample;
 	double n, error, used, used_error, ignored;
 
-	sample_begin(&sample, rel, 0);
+	sample_begin(&sample, rel, 0, 1);
 	n = sample.population;
 	if (n <= budget->whole)
 		sample_all(&sample);
@@ -59,7 +58,7 @@ bloat_measure_other(Relation rel, const BloatBudget *budget, BloatEstimate *esti
 		maps_read(&sample);
 		sample_draw(&sample, Min(budget->first, (int) n));
 	}
-	sample_measure(&sample, measure_any_page, NULL);
+	sample_measure(&sample, measure_any_page, NULL, NULL);
 	estimate->pages = sample.population;
 	estimate->pages_sampled = sample.size;
 	estimate->size = n * BLCKSZ;
@@ -109,7 +108,7 @@ bloat_measure_index(Relation rel, Relation table, const BloatEstimate *heap,
 	INSTR_TIME_SET_CURRENT(start);
 	memset(estimate, 0, sizeof(BloatEstimate));
 	if (rel->rd_rel->relam == BTREE_AM_OID)
-		bloat_measure_btree(rel, heap, budget, estimate);
+		bloat_measure_btree(rel, table, heap, budget, estimate);
 	else
 		bloat_measure_other(rel, budget, estimate);
 	MemoryContextSwitchTo(old);

@@ -4,6 +4,8 @@
  *
  * The population is cut into n equal stretches with one page drawn from each,
  * so that what is deleted or filled in one piece costs an error of about 1/n.
+ * Where rows are wide a few consecutive pages are drawn instead of one, because
+ * which row fits behind which matters then.
  * A sample grows by halving every stretch: the page that it has lies in one
  * half, a new one is drawn from the other.
  *
@@ -32,7 +34,9 @@
 
 #include "sample.h"
 
-#define PREFETCH_PAGES 16
+#define PREFETCH_UNITS 16
+#define MAX_SEAM       3
+#define SMALL_BLOCKS   16384
 
 /* Layout of the maps' files; the server has these definitions in its .c files. */
 #define FSM_LEVELS       ((SlotsPerFSMPage >= 1626) ? 3 : 4)
@@ -42,14 +46,14 @@
 #define VM_BYTES         (BLCKSZ - MAXALIGN(SizeOfPageHeaderData))
 #define VM_BLOCKS        (VM_BYTES * VM_BLOCKS_A_BYTE)
 
-/* First block of a stretch. */
-static BlockNumber
+/* First unit of a stretch. */
+static uint32
 stretch_start(const Sample *sample, int stretch, int size)
 {
-	return sample->first + (BlockNumber) ((uint64) stretch * sample->population / size);
+	return (uint32) ((uint64) stretch * sample->population / size);
 }
 
-static BlockNumber
+static uint32
 stretch_length(const Sample *sample, int stretch)
 {
 	return stretch_start(sample, stretch + 1, sample->size) -
@@ -57,16 +61,43 @@ stretch_length(const Sample *sample, int stretch)
 }
 
 void
-sample_begin(Sample *sample, Relation rel, BlockNumber first)
+sample_begin(Sample *sample, Relation rel, BlockNumber first, int run)
 {
 	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
 
 	memset(sample, 0, sizeof(Sample));
 	sample->rel = rel;
 	sample->first = Min(first, blocks);
-	sample->population = blocks - sample->first;
+	sample->blocks = blocks - sample->first;
 	sample->strategy = GetAccessStrategy(BAS_BULKREAD);
 	pg_prng_seed(&sample->random, pg_prng_uint64(&pg_global_prng_state));
+	sample_set_run(sample, run);
+}
+
+/* Blocks of a unit; before anything is drawn. */
+void
+sample_set_run(Sample *sample, int run)
+{
+	sample->run = run;
+	sample->population = (sample->blocks + run - 1) / run;
+}
+
+static BlockNumber
+unit_start(const Sample *sample, const SampleUnit *unit)
+{
+	return sample->first + unit->number * sample->run;
+}
+
+static BlockNumber
+unit_end(const Sample *sample, const SampleUnit *unit)
+{
+	return Min(unit_start(sample, unit) + sample->run, sample->first + sample->blocks);
+}
+
+int
+sample_pages(const Sample *sample)
+{
+	return (int) Min((uint64) sample->size * sample->run, sample->blocks);
 }
 
 bool
@@ -75,38 +106,39 @@ sample_whole(const Sample *sample)
 	return sample->size == sample->population;
 }
 
-static SamplePage *
-allocate_pages(int size)
+static SampleUnit *
+allocate_units(int size)
 {
 	return MemoryContextAllocExtended(
-		CurrentMemoryContext, sizeof(SamplePage) * Max(size, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+		CurrentMemoryContext, sizeof(SampleUnit) * Max(size, 1), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 }
 
-static BlockNumber
-draw_block(Sample *sample, BlockNumber start, BlockNumber end)
+static uint32
+draw_unit(Sample *sample, uint32 start, uint32 end)
 {
-	return start + (BlockNumber) pg_prng_uint64_range(&sample->random, 0, end - start - 1);
+	return start + (uint32) pg_prng_uint64_range(&sample->random, 0, end - start - 1);
 }
 
-/* One page from each of size stretches. */
+/* One unit from each of size stretches. */
 void
 sample_draw(Sample *sample, int size)
 {
 	Assert(size >= 1 && size <= sample->population);
 	sample->size = size;
-	sample->pages = allocate_pages(size);
+	sample->units = allocate_units(size);
 	for (int i = 0; i < size; i++)
-		sample->pages[i].block =
-			draw_block(sample, stretch_start(sample, i, size), stretch_start(sample, i + 1, size));
+		sample->units[i].number =
+			draw_unit(sample, stretch_start(sample, i, size), stretch_start(sample, i + 1, size));
 }
 
 void
 sample_all(Sample *sample)
 {
 	sample->size = sample->population;
-	sample->pages = allocate_pages(sample->size);
+	sample->in_order = true;
+	sample->units = allocate_units(sample->size);
 	for (int i = 0; i < sample->size; i++)
-		sample->pages[i].block = sample->first + i;
+		sample->units[i].number = i;
 }
 
 /* Halves every stretch; false where they are too short for that. */
@@ -114,64 +146,104 @@ bool
 sample_double(Sample *sample)
 {
 	int size = sample->size * 2;
-	SamplePage *pages;
+	SampleUnit *units;
 
 	if (size > sample->population)
 		return false;
-	pages = allocate_pages(size);
+	units = allocate_units(size);
 	for (int i = 0; i < sample->size; i++)
 	{
-		BlockNumber start = stretch_start(sample, 2 * i, size);
-		BlockNumber middle = stretch_start(sample, 2 * i + 1, size);
-		BlockNumber end = stretch_start(sample, 2 * i + 2, size);
-		bool right = sample->pages[i].block >= middle;
+		uint32 start = stretch_start(sample, 2 * i, size);
+		uint32 middle = stretch_start(sample, 2 * i + 1, size);
+		uint32 end = stretch_start(sample, 2 * i + 2, size);
+		bool right = sample->units[i].number >= middle;
 
-		pages[2 * i + right] = sample->pages[i];
-		pages[2 * i + !right].block =
-			right ? draw_block(sample, start, middle) : draw_block(sample, middle, end);
+		units[2 * i + right] = sample->units[i];
+		units[2 * i + !right].number =
+			right ? draw_unit(sample, start, middle) : draw_unit(sample, middle, end);
 	}
-	pfree(sample->pages);
-	sample->pages = pages;
+	pfree(sample->units);
+	sample->units = units;
 	sample->size = size;
 	return true;
 }
 
-/* Measures the pages that are not measured yet. */
+static Buffer
+lock_page(Sample *sample, BlockNumber block)
+{
+	Buffer buffer =
+		ReadBufferExtended(sample->rel, MAIN_FORKNUM, block, RBM_NORMAL, sample->strategy);
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	return buffer;
+}
+
+static void
+show_seam(Sample *sample, SampleUnit *unit, PageSeam seam, void *state)
+{
+	BlockNumber block = unit_end(sample, unit);
+	BlockNumber end = Min(block + MAX_SEAM, sample->first + sample->blocks);
+	bool more = true;
+
+	for (; more && block < end; block++)
+	{
+		Buffer buffer = lock_page(sample, block);
+
+		more = seam(state, buffer, block, unit->value);
+		UnlockReleaseBuffer(buffer);
+	}
+	if (more)
+		(void) seam(state, InvalidBuffer, InvalidBlockNumber, unit->value);
+}
+
 void
-sample_measure(Sample *sample, PageMeasure measure, void *state)
+sample_measure(Sample *sample, PageMeasure measure, PageSeam seam, void *state)
 {
 	int ahead = 0;
 
 	maps_look_up(sample);
 	for (int i = 0; i < sample->size; i++)
 	{
-		SamplePage *page = &sample->pages[i];
-		Buffer buffer;
+		SampleUnit *unit = &sample->units[i];
+		BlockNumber end = unit_end(sample, unit);
 
-		if (page->measured)
+		if (unit->measured)
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		for (ahead = Max(ahead, i + 1); ahead < sample->size && ahead <= i + PREFETCH_PAGES;
+		for (ahead = Max(ahead, i + 1); ahead < sample->size && ahead <= i + PREFETCH_UNITS;
 			 ahead++)
 		{
-			if (!sample->pages[ahead].measured)
-				PrefetchBuffer(sample->rel, MAIN_FORKNUM, sample->pages[ahead].block);
+			SampleUnit *next = &sample->units[ahead];
+
+			if (next->measured)
+				continue;
+			for (BlockNumber block = unit_start(sample, next); block < unit_end(sample, next);
+				 block++)
+				PrefetchBuffer(sample->rel, MAIN_FORKNUM, block);
 		}
-		buffer = ReadBufferExtended(
-			sample->rel, MAIN_FORKNUM, page->block, RBM_NORMAL, sample->strategy);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		measure(state, buffer, page);
-		UnlockReleaseBuffer(buffer);
-		page->measured = true;
+		for (BlockNumber block = unit_start(sample, unit); block < end; block++)
+		{
+			Buffer buffer = lock_page(sample, block);
+
+			measure(state, buffer, block, unit->value);
+			UnlockReleaseBuffer(buffer);
+		}
+		if (seam != NULL && sample->run > 1)
+			show_seam(sample, unit, seam, state);
+		unit->measured = true;
 	}
 }
 
 int
 sample_limit(const Sample *sample, const BloatBudget *budget)
 {
-	double limit = Max(budget->share * sample->population, budget->most);
+	double most = budget->most;
 
-	return (int) Min(limit, sample->population);
+	/* Where the whole is small, a few milliseconds more are nothing to anybody. */
+	if (sample->blocks <= SMALL_BLOCKS)
+		most *= 2;
+	most = Max(budget->share * sample->blocks, most) / sample->run;
+	return (int) Min(Max(most, 1), sample->population);
 }
 
 /* --- maps -------------------------------------------------------------------- */
@@ -222,7 +294,7 @@ read_map(Sample *sample, ForkNumber fork, BlockNumber block)
 void
 maps_read(Sample *sample)
 {
-	BlockNumber end = sample->first + sample->population;
+	BlockNumber end = sample->first + sample->blocks;
 	BlockNumber fsm_end = map_blocks(sample->rel, FSM_FORKNUM);
 	BlockNumber vm_end = map_blocks(sample->rel, VISIBILITYMAP_FORKNUM);
 	uint64 categories[256] = {0};
@@ -256,63 +328,72 @@ maps_read(Sample *sample)
 		BlockNumber visible;
 
 		visibilitymap_count(sample->rel, &visible, NULL);
-		sample->maps.mean[1] = Min((double) visible / sample->population, 1.0);
+		sample->maps.mean[1] = (double) Min(visible, sample->blocks) / sample->population;
 		sample->maps.has_vm = true;
 	}
 }
 
-/* Looks the auxiliary variables of the pages up that are not measured yet. */
+/* A map's page, kept pinned while the next block is on it too. */
+typedef struct PinnedMap
+{
+	ForkNumber fork;
+	BlockNumber end;
+	BlockNumber block;
+	Buffer buffer;
+} PinnedMap;
+
+static Page
+map_page(Sample *sample, PinnedMap *map, BlockNumber block)
+{
+	if (block >= map->end)
+		return NULL;
+	if (!BufferIsValid(map->buffer) || block != map->block)
+	{
+		if (BufferIsValid(map->buffer))
+			ReleaseBuffer(map->buffer);
+		map->buffer = read_map(sample, map->fork, block);
+		map->block = block;
+	}
+	return BufferGetPage(map->buffer);
+}
+
+/* Looks the auxiliary variables of the units up that are not measured yet. */
 void
 maps_look_up(Sample *sample)
 {
-	BlockNumber fsm_end = sample->maps.has_fsm ? map_blocks(sample->rel, FSM_FORKNUM) : 0;
-	BlockNumber vm_end = sample->maps.has_vm ? map_blocks(sample->rel, VISIBILITYMAP_FORKNUM) : 0;
-	BlockNumber fsm_page = InvalidBlockNumber;
-	BlockNumber vm_page = InvalidBlockNumber;
-	Buffer fsm = InvalidBuffer;
-	Buffer vm = InvalidBuffer;
+	PinnedMap fsm = {.fork = FSM_FORKNUM};
+	PinnedMap vm = {.fork = VISIBILITYMAP_FORKNUM};
 
+	if (sample->maps.has_fsm)
+		fsm.end = map_blocks(sample->rel, FSM_FORKNUM);
+	if (sample->maps.has_vm)
+		vm.end = map_blocks(sample->rel, VISIBILITYMAP_FORKNUM);
+	if (fsm.end == 0 && vm.end == 0)
+		return;
 	for (int i = 0; i < sample->size; i++)
 	{
-		SamplePage *page = &sample->pages[i];
-		BlockNumber map_page = fsm_block(page->block / SlotsPerFSMPage);
+		SampleUnit *unit = &sample->units[i];
 
-		if (page->measured)
+		if (unit->measured)
 			continue;
-		if (map_page < fsm_end)
+		for (BlockNumber block = unit_start(sample, unit); block < unit_end(sample, unit); block++)
 		{
-			if (map_page != fsm_page)
-			{
-				if (BufferIsValid(fsm))
-					ReleaseBuffer(fsm);
-				fsm = read_map(sample, FSM_FORKNUM, map_page);
-				fsm_page = map_page;
-			}
-			page->aux[0] = fsm_share(fsm_slots(BufferGetPage(fsm))[page->block % SlotsPerFSMPage]);
-		}
-		map_page = page->block / VM_BLOCKS;
-		if (map_page < vm_end)
-		{
-			uint32 offset = page->block % VM_BLOCKS;
-			uint8 *bytes;
+			uint32 offset = block % VM_BLOCKS;
+			Page page = map_page(sample, &fsm, fsm_block(block / SlotsPerFSMPage));
 
-			if (map_page != vm_page)
-			{
-				if (BufferIsValid(vm))
-					ReleaseBuffer(vm);
-				vm = read_map(sample, VISIBILITYMAP_FORKNUM, map_page);
-				vm_page = map_page;
-			}
-			bytes = (uint8 *) PageGetContents(BufferGetPage(vm));
-			page->aux[1] =
-				(bytes[offset / VM_BLOCKS_A_BYTE] >> (offset % VM_BLOCKS_A_BYTE * VM_BITS)) &
-				VISIBILITYMAP_ALL_VISIBLE;
+			if (page != NULL)
+				unit->aux[0] += fsm_share(fsm_slots(page)[block % SlotsPerFSMPage]);
+			page = map_page(sample, &vm, block / VM_BLOCKS);
+			if (page != NULL)
+				unit->aux[1] += ((uint8 *) PageGetContents(page))[offset / VM_BLOCKS_A_BYTE] >>
+									(offset % VM_BLOCKS_A_BYTE * VM_BITS) &
+								VISIBILITYMAP_ALL_VISIBLE;
 		}
 	}
-	if (BufferIsValid(fsm))
-		ReleaseBuffer(fsm);
-	if (BufferIsValid(vm))
-		ReleaseBuffer(vm);
+	if (BufferIsValid(fsm.buffer))
+		ReleaseBuffer(fsm.buffer);
+	if (BufferIsValid(vm.buffer))
+		ReleaseBuffer(vm.buffer);
 }
 
 /* --- estimates ------------------------------------------------------------------ */
@@ -340,9 +421,9 @@ sample_means(const Sample *sample, PageVariable variable, double *mean, double *
 	{
 		double weight = (double) stretch_length(sample, i) / sample->population;
 
-		*mean += weight * sample->pages[i].value[variable];
+		*mean += weight * sample->units[i].value[variable];
 		for (int k = 0; k < PAGE_AUXILIARIES; k++)
-			aux[k] += weight * sample->pages[i].aux[k];
+			aux[k] += weight * sample->units[i].aux[k];
 	}
 }
 
@@ -358,10 +439,10 @@ fit_slopes(const Sample *sample, PageVariable variable, double mean, const doubl
 
 	for (int i = 0; i < sample->size; i++)
 	{
-		const SamplePage *page = &sample->pages[i];
-		double x = page->aux[0] - aux[0];
-		double v = page->aux[1] - aux[1];
-		double y = page->value[variable] - mean;
+		const SampleUnit *unit = &sample->units[i];
+		double x = unit->aux[0] - aux[0];
+		double v = unit->aux[1] - aux[1];
+		double y = unit->value[variable] - mean;
 
 		xx += x * x;
 		xv += x * v;
@@ -389,13 +470,13 @@ sample_mean(const Sample *sample, PageVariable variable, double *error)
 
 	residual = palloc(sizeof(double) * sample->size);
 	for (int i = 0; i < sample->size; i++)
-		residual[i] = sample->pages[i].value[variable];
+		residual[i] = sample->units[i].value[variable];
 	plain_error = neighbour_error(sample, residual);
 	if (sample->maps.has_fsm || sample->maps.has_vm)
 	{
 		fit_slopes(sample, variable, mean, aux, variable == PAGE_REWRITTEN ? -1.0 : 0.0, slope);
 		for (int i = 0; i < sample->size; i++)
-			residual[i] -= slope[0] * sample->pages[i].aux[0] + slope[1] * sample->pages[i].aux[1];
+			residual[i] -= slope[0] * sample->units[i].aux[0] + slope[1] * sample->units[i].aux[1];
 		fitted_error = neighbour_error(sample, residual);
 		if (fitted_error <= plain_error)
 		{
@@ -418,8 +499,8 @@ sample_ratio(const Sample *sample, PageVariable above, PageVariable below, doubl
 	*error = 0;
 	for (int i = 0; i < sample->size; i++)
 	{
-		sum_above += sample->pages[i].value[above];
-		sum_below += sample->pages[i].value[below];
+		sum_above += sample->units[i].value[above];
+		sum_below += sample->units[i].value[below];
 	}
 	if (sum_below <= 0)
 		return 0;
@@ -428,7 +509,7 @@ sample_ratio(const Sample *sample, PageVariable above, PageVariable below, doubl
 		return ratio;
 	residual = palloc(sizeof(double) * sample->size);
 	for (int i = 0; i < sample->size; i++)
-		residual[i] = sample->pages[i].value[above] - ratio * sample->pages[i].value[below];
+		residual[i] = sample->units[i].value[above] - ratio * sample->units[i].value[below];
 	*error = neighbour_error(sample, residual) * sample->size / sum_below;
 	pfree(residual);
 	return ratio;

@@ -24,6 +24,9 @@ typedef enum PageVariable
 	PAGE_HELD_ROWS,
 	PAGE_DEAD_ENTRIES,
 	PAGE_RAW_ENTRIES, /* index: all entries that are not marked dead */
+	PAGE_LOOKED_UP,   /* index: rows looked up in the table */
+	PAGE_ALIVE,       /* and those of them that a rebuild keeps */
+	PAGE_TOAST,       /* heap: pages that its out-of-line values would fill */
 	PAGE_KINDS,       /* index: 1 for a page that is part of the tree */
 	PAGE_VARIABLES    /* number of variables */
 } PageVariable;
@@ -31,15 +34,19 @@ typedef enum PageVariable
 /* Auxiliary variables: the space that the map says is free, and the all-visible bit. */
 #define PAGE_AUXILIARIES 2
 
-typedef struct SamplePage
+/*
+ * What was found on a unit of the sample: one page, or some consecutive ones.
+ * Values and auxiliary variables are sums over its pages.
+ */
+typedef struct SampleUnit
 {
-	BlockNumber block;
+	uint32 number;
 	bool measured;
 	float aux[PAGE_AUXILIARIES];
 	float value[PAGE_VARIABLES];
-} SamplePage;
+} SampleUnit;
 
-/* Sums over all pages of a relation, from its maps. */
+/* What the maps say of the whole relation: means of the auxiliary variables a unit. */
 typedef struct PageMaps
 {
 	bool has_fsm;
@@ -48,32 +55,46 @@ typedef struct PageMaps
 } PageMaps;
 
 /*
- * One page at random from each of size stretches of the population, in the
- * order of blocks.  The population begins at block first.
+ * One unit at random from each of size stretches of the population, in the
+ * order of blocks.  The blocks begin at first; each unit has run of them, but
+ * for the last.
  */
 typedef struct Sample
 {
 	Relation rel;
 	BlockNumber first;
-	BlockNumber population;
-	int size;
-	SamplePage *pages;
+	BlockNumber blocks;
+	int run;
+	uint32 population; /* units */
+	int size;          /* units drawn */
+	bool in_order;     /* all of them, and they are measured in their order */
+	SampleUnit *units;
 	PageMaps maps;
 	BufferAccessStrategy strategy;
 	pg_prng_state random;
 } Sample;
 
-/* Measures one page, which is locked, into page->value (zeroes on entry). */
-typedef void (*PageMeasure)(void *state, Buffer buffer, SamplePage *page);
+/* Adds what is found on a page, which is locked, to value. */
+typedef void (*PageMeasure)(void *state, Buffer buffer, BlockNumber block, float *value);
 
-extern void sample_begin(Sample *sample, Relation rel, BlockNumber first);
+extern void sample_begin(Sample *sample, Relation rel, BlockNumber first, int run);
+extern void sample_set_run(Sample *sample, int run);
+extern int sample_pages(const Sample *sample);
 extern bool sample_whole(const Sample *sample);
 extern void sample_all(Sample *sample);
 extern void sample_draw(Sample *sample, int size);
 extern bool sample_double(Sample *sample);
-extern void sample_measure(Sample *sample, PageMeasure measure, void *state);
 
-/* Mean of a variable over the population, with its standard error. */
+/*
+ * Is shown the pages behind a unit of several pages, one after the other, as
+ * long as it returns true; block is InvalidBlockNumber where there are no more.
+ */
+typedef bool (*PageSeam)(void *state, Buffer buffer, BlockNumber block, float *value);
+
+/* Measures the units that are not measured yet. */
+extern void sample_measure(Sample *sample, PageMeasure measure, PageSeam seam, void *state);
+
+/* Mean of a variable a unit, with its standard error. */
 extern double sample_mean(const Sample *sample, PageVariable variable, double *error);
 
 /* Ratio of two variables' sums, with its standard error; 0 where the second is 0. */
@@ -83,12 +104,12 @@ sample_ratio(const Sample *sample, PageVariable above, PageVariable below, doubl
 extern void maps_read(Sample *sample);
 extern void maps_look_up(Sample *sample);
 
-/* Goes on sampling until estimate's error is small enough or the budget is used up. */
+/* Units that a budget allows. */
 extern int sample_limit(const Sample *sample, const BloatBudget *budget);
 
 /* btree.c, other.c */
-extern void bloat_measure_btree(Relation rel, const BloatEstimate *heap, const BloatBudget *budget,
-								BloatEstimate *estimate);
+extern void bloat_measure_btree(Relation rel, Relation table, const BloatEstimate *heap,
+								const BloatBudget *budget, BloatEstimate *estimate);
 extern void bloat_measure_other(Relation rel, const BloatBudget *budget, BloatEstimate *estimate);
 
 #endif /* PGOPT_SAMPLE_H */
