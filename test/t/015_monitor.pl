@@ -15,7 +15,7 @@ my $node = pgopt_node('primary', extension => 'app',
 $node->safe_psql('app', <<'SQL');
 CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
 CREATE ROLE other LOGIN;
-CREATE TABLE bill (id int PRIMARY KEY, title text);
+CREATE TABLE bill (id serial PRIMARY KEY, title text DEFAULT lower('NONE'));
 INSERT INTO bill SELECT i, 'bill ' || i FROM generate_series(1, 10) i;
 SQL
 
@@ -90,7 +90,20 @@ is(seen("SET statement_timeout = '20s'; SELECT count(*) FROM pgopt_table_sizes W
   'sizes do not wait for a lock');
 is(seen("SET statement_timeout = '20s'; SELECT count(*) FROM pgopt_index_usage v, pgopt_table_stats s, pgopt_autovacuum a "
   . "WHERE s.table_name = 'bill' AND a.table_name = 'bill' AND v.table_name = 'bill' AND index_bytes > 0"), 1, 'nor do statistics');
-is(seen("SET statement_timeout = '20s'; SELECT count(*) FROM pgopt_columns WHERE table_name = 'bill'"), 2, 'nor do columns');
+is(seen("SET statement_timeout = '20s'; SELECT count(v) FROM pgopt_columns v WHERE table_name = 'bill'"), 2, 'nor do columns');
+# what needs a lock is done without for as long as somebody has it
+my $locker = session('locker');
+run($locker, 'BEGIN; ALTER SEQUENCE bill_id_seq MAXVALUE 1000');
+is(sql("SET statement_timeout = '20s'; SELECT last_value, note FROM pgopt_sequences WHERE sequence_name = 'bill_id_seq'"),
+  '|never used', 'a sequence that is being altered');
+run($locker, 'ROLLBACK');
+run($locker, 'BEGIN; ALTER SEQUENCE bill_id_seq RENAME TO renamed');
+is(sql("SET statement_timeout = '20s'; SELECT last_value, note FROM pgopt_sequences WHERE sequence_name = 'bill_id_seq'"),
+  '|locked by another session', 'a sequence that nobody may read now');
+run($locker, 'ROLLBACK');
+is(sql("BEGIN; SELECT note FROM pgopt_sequences WHERE sequence_name = 'bill_id_seq'; SELECT count(*) FROM pg_locks WHERE relation = 'bill_id_seq'::regclass"),
+  "never used\n0", 'no lock is kept on a sequence');
+$locker->{psql}->quit;
 
 run($holder, 'ROLLBACK');
 $_->{psql}->query('ROLLBACK;') foreach ($writer, $ddl, $reader, $second);
