@@ -141,4 +141,35 @@ compat_last_scan(Oid relid)
 #define COMPAT_HBA_FILE "'pg_hba.conf'"
 #endif
 
+/* 16 keeps connections for roles that are no superusers, too. */
+#if PG_VERSION_NUM >= 160000
+#define COMPAT_RESERVED_CONNECTIONS                            \
+	"(current_setting('superuser_reserved_connections')::int " \
+	"+ current_setting('reserved_connections')::int)"
+#else
+#define COMPAT_RESERVED_CONNECTIONS "current_setting('superuser_reserved_connections')::int"
+#endif
+
+/*
+ * What a replication slot, s, says of itself: 16 tells conflicts on standbys,
+ * 17 since when it is not used, why it is lost, and if it is a copy of the
+ * primary's.
+ */
+#if PG_VERSION_NUM >= 170000
+#define COMPAT_SLOT_LOST           "(s.wal_status = 'lost' OR s.invalidation_reason IS NOT NULL)"
+#define COMPAT_SLOT_LOST_REASON    "coalesce(s.invalidation_reason, 'wal_removed')"
+#define COMPAT_SLOT_INACTIVE_SINCE "s.inactive_since"
+#define COMPAT_SLOT_SYNCED         "s.synced"
+#elif PG_VERSION_NUM >= 160000
+#define COMPAT_SLOT_LOST           "(s.wal_status = 'lost' OR s.conflicting)"
+#define COMPAT_SLOT_LOST_REASON    "CASE WHEN s.conflicting THEN 'conflict' ELSE 'wal_removed' END"
+#define COMPAT_SLOT_INACTIVE_SINCE "NULL::timestamptz"
+#define COMPAT_SLOT_SYNCED         "false"
+#else
+#define COMPAT_SLOT_LOST           "(s.wal_status = 'lost')"
+#define COMPAT_SLOT_LOST_REASON    "'wal_removed'"
+#define COMPAT_SLOT_INACTIVE_SINCE "NULL::timestamptz"
+#define COMPAT_SLOT_SYNCED         "false"
+#endif
+
 #endif /* PGOPT_COMPAT_H */

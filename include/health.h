@@ -70,7 +70,19 @@ typedef struct HealthRun
 #define README_SECTION(anchor) "README.md#" anchor
 #define DOCS(section)          "https://www.postgresql.org/docs/current/" section
 
-#define MAX_THRESHOLDS         4
+/* A section of PostgreSQL's documentation, of the version that this is compiled for. */
+#define PG_DOCS(section) "https://www.postgresql.org/docs/" PG_MAJORVERSION "/" section
+
+/*
+ * SQL expression for the remedy of findings that rest on a window of
+ * counters: what was counted before it is no evidence any more.
+ */
+#define SQL_RESTART_WINDOW                                                  \
+	"(SELECT format('SELECT %I.pgopt_restart_window();', n.nspname) "       \
+	"   FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace " \
+	"  WHERE e.extname = 'pgopt') "
+
+#define MAX_THRESHOLDS 4
 
 /* Cheap enough to be asked every few seconds. */
 #define CHECK_QUICK 0x01
@@ -145,9 +157,15 @@ extern double health_machine_memory(void);
 	extern const HealthCheck checks_##component[]; \
 	extern const int checks_##component##_count
 
+HEALTH_CHECKS(activity);
+HEALTH_CHECKS(backup);
+HEALTH_CHECKS(disk);
 HEALTH_CHECKS(matviews);
 HEALTH_CHECKS(pgopt);
+HEALTH_CHECKS(pools);
+HEALTH_CHECKS(replication);
 HEALTH_CHECKS(security);
 HEALTH_CHECKS(settings);
+HEALTH_CHECKS(wraparound);
 
 #endif /* PGOPT_HEALTH_H */

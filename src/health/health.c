@@ -84,6 +84,12 @@ enum
 static const HealthComponent components[] = {
 	COMPONENT(pgopt, 1.0),
 	COMPONENT(matviews, 1.0),
+	COMPONENT(activity, 1.5),
+	COMPONENT(wraparound, 2.0),
+	COMPONENT(backup, 1.5),
+	COMPONENT(replication, 1.5),
+	COMPONENT(disk, 1.5),
+	COMPONENT(pools, 1.0),
 	COMPONENT(settings, 1.5),
 	COMPONENT(security, 1.0),
 };

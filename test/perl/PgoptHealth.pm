@@ -45,9 +45,7 @@ sub set_settings
 {
   my ($node, $settings) = @_;
   return unless $settings && %$settings;
-  $node->safe_psql('postgres', "ALTER SYSTEM SET $_ = '$settings->{$_}'") foreach sort keys %$settings;
-  $node->reload;
-  wait_for_reload($node, $settings);
+  reload_with($node, map { "ALTER SYSTEM SET $_ = '$settings->{$_}'" } sort keys %$settings);
   return;
 }
 
@@ -55,21 +53,18 @@ sub reset_settings
 {
   my ($node, $settings) = @_;
   return unless $settings && %$settings;
-  $node->safe_psql('postgres', "ALTER SYSTEM RESET $_") foreach sort keys %$settings;
-  $node->reload;
-  sleep(0.3);
+  reload_with($node, map { "ALTER SYSTEM RESET $_" } sort keys %$settings);
   return;
 }
 
-sub wait_for_reload
+# Runs the statements and reloads: from then on every new session has the settings.
+sub reload_with
 {
-  my ($node, $settings) = @_;
-  foreach my $name (keys %$settings)
-  {
-    poll_until($node, 'postgres',
-      "SELECT current_setting('$name') = '$settings->{$name}'"
-        . " OR EXISTS (SELECT FROM pg_file_settings WHERE name = '$name' AND setting = '$settings->{$name}' AND applied)");
-  }
+  my ($node, @statements) = @_;
+  my $before = $node->safe_psql('postgres', 'SELECT pg_conf_load_time()');
+  $node->safe_psql('postgres', $_) foreach @statements;
+  $node->reload;
+  poll_until($node, 'postgres', "SELECT pg_conf_load_time() > '$before'");
   return;
 }
 
@@ -123,6 +118,8 @@ sub fault
   my @before = found($node, $check, $database);
   ok(!(grep { $_->{severity} eq $fault{severity} } @before), "$check: nothing found before");
   set_settings($node, $fault{settings});
+  # what is measured over time begins with this look
+  found($node, $check, $database);
   if (ref $fault{inject})
   {
     $fault{inject}->($node);
@@ -133,7 +130,7 @@ sub fault
   }
 
   my @found = await_found($node, $database, $check,
-    sub { @_ > @before || grep { $_->{severity} eq $fault{severity} } @_ });
+    sub { (grep { $_->{severity} eq $fault{severity} } @_) && @_ >= @before + $count });
   my @all = findings($node, $database);
   ok(@found > 0, "$check: found") or return;
   is(scalar(@found) - scalar(@before), $count, "$check: number of findings") if $count;
@@ -150,14 +147,8 @@ sub fault
     set_settings($node, $fault{not_yet});
     is(scalar(grep { $_->{severity} ne 'info' } found($node, $check, $database)),
       0, "$check: below its threshold it is none");
-    if ($fault{settings})
-    {
-      set_settings($node, $fault{settings});
-    }
-    else
-    {
-      reset_settings($node, $fault{not_yet});
-    }
+    reset_settings($node, $fault{not_yet});
+    set_settings($node, $fault{settings});
   }
 
   if ($fault{mend})
