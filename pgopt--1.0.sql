@@ -413,12 +413,12 @@ COMMENT ON FUNCTION pgopt.last_scan(oid) IS 'when a table or index was last scan
 
 CREATE FUNCTION pgopt.sequence_state(sequence oid, OUT last_value bigint, OUT note text)
 RETURNS record
-	AS 'MODULE_PATHNAME', 'pgopt_sequence_state' LANGUAGE C VOLATILE STRICT;
+	AS 'MODULE_PATHNAME', 'pgopt_sequence_state' LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION pgopt.sequence_state(oid) IS
 	'last value of a sequence that the caller may read, or why there is none; never waits, and keeps no lock';
 
 CREATE FUNCTION pgopt.column_default(expression pg_node_tree, relation oid) RETURNS text
-	AS 'MODULE_PATHNAME', 'pgopt_column_default' LANGUAGE C STABLE STRICT;
+	AS 'MODULE_PATHNAME', 'pgopt_column_default' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION pgopt.column_default(pg_node_tree, oid) IS
 	'text of a column''s default; null while another session has the table locked, since it never waits';
 
@@ -961,12 +961,13 @@ CREATE VIEW pgopt_columns WITH (security_invoker = true) AS
 	       coalesce(a.attnum = ANY (p.indkey::smallint[]), false) AS in_primary_key,
 	       round((100 * s.null_frac)::numeric, 1) AS null_percent,
 	       CASE WHEN s.n_distinct < 0 THEN - s.n_distinct * greatest(c.reltuples, 0) ELSE s.n_distinct END::bigint AS distinct_values,
-	       s.avg_width AS mean_bytes, col_description(a.attrelid, a.attnum) AS comment
+	       s.avg_width AS mean_bytes, e.description AS comment
 	  FROM pg_class c
 	  JOIN pg_namespace n ON n.oid = c.relnamespace
 	  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 	  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
 	  LEFT JOIN pg_index p ON p.indrelid = c.oid AND p.indisprimary
+	  LEFT JOIN pg_description e ON e.classoid = 'pg_class'::regclass AND e.objoid = a.attrelid AND e.objsubid = a.attnum
 	  LEFT JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname
 	                      AND s.inherited = (c.relkind = 'p')
 	 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f')
