@@ -91,6 +91,30 @@ compat_last_scan(Oid relid)
 #endif
 }
 
+/* 16 renamed what says where a relation's files are; 17 the number of a backend. */
+#if PG_VERSION_NUM >= 160000
+#include "storage/relfilelocator.h"
+typedef RelFileLocator CompatFiles;
+#define compat_files(space, database, number) ((RelFileLocator){(space), (database), (number)})
+#else
+#include "storage/relfilenode.h"
+typedef RelFileNode CompatFiles;
+#define compat_files(space, database, number) ((RelFileNode){(space), (database), (number)})
+#endif
+#if PG_VERSION_NUM >= 170000
+#define compat_no_backend INVALID_PROC_NUMBER
+#else
+#define compat_no_backend InvalidBackendId
+#endif
+
+/* 17 no longer wants a snapshot to find the end of an index. */
+#if PG_VERSION_NUM >= 170000
+#define compat_bt_get_endpoint(rel, level, rightmost) _bt_get_endpoint((rel), (level), (rightmost))
+#else
+#define compat_bt_get_endpoint(rel, level, rightmost) \
+	_bt_get_endpoint((rel), (level), (rightmost), NULL)
+#endif
+
 /* 16 gave all kinds of objects one ownership check. */
 #if PG_VERSION_NUM >= 160000
 #include "catalog/pg_class.h"

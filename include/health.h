@@ -160,12 +160,16 @@ extern double health_machine_memory(void);
 HEALTH_CHECKS(activity);
 HEALTH_CHECKS(backup);
 HEALTH_CHECKS(disk);
+HEALTH_CHECKS(indexes);
 HEALTH_CHECKS(matviews);
 HEALTH_CHECKS(pgopt);
 HEALTH_CHECKS(pools);
 HEALTH_CHECKS(replication);
+HEALTH_CHECKS(schema);
 HEALTH_CHECKS(security);
 HEALTH_CHECKS(settings);
+HEALTH_CHECKS(statistics);
+HEALTH_CHECKS(vacuum);
 HEALTH_CHECKS(wraparound);
 
 #endif /* PGOPT_HEALTH_H */

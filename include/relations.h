@@ -79,12 +79,13 @@ typedef struct RelationInfo
 	TransactionId frozenxid;
 	MultiXactId minmxid;
 	Oid toast_oid;
-	struct RelationInfo *toast;    /* its TOAST table */
-	struct RelationInfo *main;     /* what a TOAST table belongs to */
-	struct RelationInfo *parent;   /* of a partition */
-	struct RelationIndex *indexes; /* by next */
-	const StdRdOptions *options;   /* NULL where all are default */
-	int64 index_scans;             /* of all of its indexes */
+	struct RelationInfo *toast;             /* its TOAST table */
+	struct RelationInfo *main;              /* what a TOAST table belongs to */
+	struct RelationInfo *parent;            /* of a partition */
+	struct RelationIndex *indexes;          /* by next */
+	struct RelationConstraint *constraints; /* by next */
+	const StdRdOptions *options;            /* NULL where all are default */
+	int64 index_scans;                      /* of all of its indexes */
 	RelationStats stats;
 } RelationInfo;
 
@@ -108,6 +109,7 @@ typedef struct RelationIndex
 	bool ready;
 	bool live;
 	bool replica_identity;
+	bool referenced; /* foreign keys of other tables rest on it */
 	bool has_predicate;
 	bool has_expressions;
 	int16 natts; /* with those that are only INCLUDEd */
@@ -118,7 +120,8 @@ typedef struct RelationIndex
 	Oid *opclasses;  /* nkeys */
 	Oid *collations; /* nkeys */
 	int16 *options;  /* nkeys: INDOPTION_DESC, INDOPTION_NULLS_FIRST */
-	int64 scans;
+	double bytes;    /* of its pages, with those of its partitions */
+	int64 scans;     /* the same */
 	bool stats_known;
 } RelationIndex;
 
@@ -126,15 +129,17 @@ typedef struct RelationIndex
 typedef struct RelationConstraint
 {
 	Oid oid;
-	RelationInfo *table;      /* NULL for a domain's, or where it is gone */
-	RelationInfo *referenced; /* by a foreign key */
-	Oid parent;               /* of a partition's */
-	Oid type;                 /* the domain's */
-	char kind;                /* CONSTRAINT_FOREIGN and so on */
-	char on_delete;           /* of a foreign key */
+	RelationInfo *table;             /* NULL for a domain's, or where it is gone */
+	RelationInfo *referenced;        /* by a foreign key */
+	struct RelationConstraint *next; /* of its table */
+	Oid parent;                      /* of a partition's */
+	Oid type;                        /* the domain's */
+	char kind;                       /* CONSTRAINT_FOREIGN and so on */
+	char on_delete;                  /* of a foreign key */
 	char on_update;
 	bool valid;
 	bool enforced;
+	bool inherited; /* and not its table's own */
 	int16 nkeys;
 	int16 *keys; /* of the table */
 } RelationConstraint;
@@ -142,7 +147,10 @@ typedef struct RelationConstraint
 typedef struct RelationSequence
 {
 	Oid oid;
+	Oid tablespace;
+	Oid files;
 	RelationClass class;
+	char persistence;
 	bool extension;
 } RelationSequence;
 
@@ -163,12 +171,37 @@ typedef struct Relations
 
 extern Relations *health_relations(HealthRun *run);
 
+/* When the cumulative statistics of this database begin; 0 = unknown.  *reset: because somebody reset them. */
+extern TimestampTz health_statistics_since(bool *reset);
+
 /* By OID; NULL where there is none. */
 extern RelationInfo *relations_table(const Relations *relations, Oid oid);
 extern RelationIndex *relations_index(const Relations *relations, Oid oid);
+extern RelationSequence *relations_sequence(const Relations *relations, Oid oid);
 
 /* Qualified and quoted, in the current context; NULL where it is gone. */
 extern char *relation_name(Oid oid);
+
+/* Quoted; NULL where it is gone. */
+extern char *relation_column(Oid oid, int16 attnum);
+
+/* May the caller read it? */
+extern bool relation_may_read(Oid oid);
+
+/* What its files take now, without opening it; -1 where it has none or is gone. */
+extern double relation_file_bytes(Oid oid);
+
+/* When its file was made, where the system tells; else 0.  A rewritten one's is younger than the relation. */
+extern TimestampTz relation_file_created(Oid oid);
+
+/* The last of its ancestors, itself where it is no partition. */
+extern RelationInfo *relation_root(RelationInfo *table);
+
+/* Does somebody else hold, or prepared, a lock on it that VACUUM, CREATE INDEX CONCURRENTLY or ALTER TABLE take? */
+extern bool relation_is_maintained(const RelationInfo *table);
+
+/* "12 MB" */
+extern char *bytes_text(double bytes);
 
 /* What belongs to the users of the database: no catalog, no TOAST, no temporary table, no extension's. */
 static inline bool
@@ -190,5 +223,55 @@ extern int relation_fillfactor(const RelationInfo *table);
 /* Its expressions and predicate as text, in the current context; NULL where it has none, or is gone. */
 extern char *index_expressions(Oid oid);
 extern char *index_predicate(Oid oid);
+
+/* --- keys that run out (keys.c) ----------------------------------------------- */
+
+extern Threshold keys_warning;
+extern Threshold keys_critical;
+
+extern void keys_check_sequences(HealthRun *run);
+extern void keys_check_integers(HealthRun *run);
+
+/* --- many findings of one check (suspects.c) ------------------------------- */
+
+/* So many are reported one by one, and the number of the rest as one more. */
+#define MAX_REPORTED 20
+
+typedef enum Severity
+{
+	SEVERITY_INFO,
+	SEVERITY_WARNING,
+	SEVERITY_CRITICAL,
+} Severity;
+
+typedef struct Suspect
+{
+	Severity severity;
+	double badness;    /* orders those of one severity; often bytes or rows */
+	const void *what;  /* the check's own */
+	const void *other; /* the same */
+} Suspect;
+
+typedef struct Suspects
+{
+	Suspect *all;
+	int count;
+	int capacity;
+} Suspects;
+
+extern void suspects_add(Suspects *suspects, Severity severity, double badness, const void *what,
+						 const void *other);
+
+extern void suspects_sort(Suspects *suspects); /* worst first */
+
+/*
+ * Reports the worst.  describe() fills in all but the severity, or says that
+ * it is none after all (gone since).  rest: what the others are, "foreign keys
+ * without an index".
+ */
+extern void
+suspects_report(HealthRun *run, Suspects *suspects,
+				bool (*describe)(HealthRun *run, const Suspect *suspect, Finding *finding),
+				const char *rest);
 
 #endif /* PGOPT_RELATIONS_H */

@@ -90,6 +90,10 @@ static const HealthComponent components[] = {
 	COMPONENT(replication, 1.5),
 	COMPONENT(disk, 1.5),
 	COMPONENT(pools, 1.0),
+	COMPONENT(vacuum, 1.0),
+	COMPONENT(indexes, 1.0),
+	COMPONENT(statistics, 0.5),
+	COMPONENT(schema, 1.0),
 	COMPONENT(settings, 1.5),
 	COMPONENT(security, 1.0),
 };

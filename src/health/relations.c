@@ -17,6 +17,9 @@
  */
 #include "pgopt.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/reloptions.h"
@@ -31,9 +34,13 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_namespace.h"
 #include "common/hashfn.h"
+#include "fmgr.h"
 #include "miscadmin.h"
 #include "postmaster/autovacuum.h"
 #include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -41,8 +48,10 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
+#include "core.h"
 #include "relations.h"
 
 /* Where each relation is: tables 0 and up, indexes -1 and down, sequences from SEQUENCES up. */
@@ -154,6 +163,16 @@ relations_index(const Relations *relations, Oid oid)
 	return position != NULL && position->at < 0 ? &relations->indexes[-1 - position->at] : NULL;
 }
 
+RelationSequence *
+relations_sequence(const Relations *relations, Oid oid)
+{
+	Position *position = positions_lookup(relations->positions, oid);
+
+	return position != NULL && position->at >= SEQUENCES
+			   ? &relations->sequences[position->at - SEQUENCES]
+			   : NULL;
+}
+
 static RelationClass
 class_of(Oid namespace, char persistence, Oid information_schema)
 {
@@ -253,6 +272,7 @@ read_classes(Relations *relations, Capacity *capacity, Snapshot snapshot)
 				index->partitioned = form->relkind == RELKIND_PARTITIONED_INDEX;
 				index->partition = form->relispartition;
 				index->pages = (uint32) Max(form->relpages, 0);
+				index->bytes = (double) index->pages * BLCKSZ;
 				index->tuples = form->reltuples;
 				note_position(relations, form->oid, -relations->nindexes);
 				break;
@@ -263,6 +283,9 @@ read_classes(Relations *relations, Capacity *capacity, Snapshot snapshot)
 					ADD(relations->sequences, relations->nsequences, capacity->sequences);
 
 				sequence->oid = form->oid;
+				sequence->tablespace = form->reltablespace;
+				sequence->files = form->relfilenode;
+				sequence->persistence = form->relpersistence;
 				sequence->class =
 					class_of(form->relnamespace, form->relpersistence, information_schema);
 				note_position(relations, form->oid, SEQUENCES + relations->nsequences - 1);
@@ -369,6 +392,13 @@ read_constraints(Relations *relations, Capacity *capacity, Pieces *pieces, Snaps
 		constraint->oid = form->oid;
 		constraint->table = relations_table(relations, form->conrelid);
 		constraint->referenced = relations_table(relations, form->confrelid);
+		if (form->contype == CONSTRAINT_FOREIGN)
+		{
+			RelationIndex *index = relations_index(relations, form->conindid);
+
+			if (index != NULL)
+				index->referenced = true;
+		}
 		constraint->parent = form->conparentid;
 		constraint->type = form->contypid;
 		constraint->kind = form->contype;
@@ -376,6 +406,7 @@ read_constraints(Relations *relations, Capacity *capacity, Pieces *pieces, Snaps
 		constraint->on_update = form->confupdtype;
 		constraint->valid = form->convalidated;
 		constraint->enforced = compat_conenforced(form);
+		constraint->inherited = form->coninhcount > 0 && !form->conislocal;
 
 		keys = heap_getattr(tuple, Anum_pg_constraint_conkey, desc, &isnull);
 		if (!isnull)
@@ -391,6 +422,17 @@ read_constraints(Relations *relations, Capacity *capacity, Pieces *pieces, Snaps
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+
+	for (int i = 0; i < relations->nconstraints; i++)
+	{
+		RelationConstraint *constraint = &relations->constraints[i];
+
+		if (constraint->table != NULL)
+		{
+			constraint->next = constraint->table->constraints;
+			constraint->table->constraints = constraint;
+		}
+	}
 }
 
 /* Parents of partitions, and of their indexes. */
@@ -526,7 +568,7 @@ read_all_stats(Relations *relations)
 	}
 }
 
-/* Rows and bytes, those of partitions added to all of their ancestors. */
+/* Rows, bytes and scans of indexes: those of partitions added to all of their ancestors. */
 static void
 add_up(Relations *relations)
 {
@@ -544,6 +586,18 @@ add_up(Relations *relations)
 		{
 			p->rows += rows;
 			p->bytes += table->bytes;
+		}
+	}
+	for (int i = 0; i < relations->nindexes; i++)
+	{
+		RelationIndex *index = &relations->indexes[i];
+
+		if (index->partitioned)
+			continue;
+		for (RelationIndex *p = index->parent; p != NULL; p = p->parent)
+		{
+			p->bytes += index->bytes;
+			p->scans += index->scans;
 		}
 	}
 }
@@ -591,6 +645,127 @@ relation_name(Oid oid)
 	char *schema = name != NULL ? get_namespace_name_or_temp(get_rel_namespace(oid)) : NULL;
 
 	return schema != NULL ? quote_qualified_identifier(schema, name) : NULL;
+}
+
+char *
+relation_column(Oid oid, int16 attnum)
+{
+	char *name = get_attname(oid, attnum, true);
+
+	return name != NULL ? pstrdup(quote_identifier(name)) : NULL;
+}
+
+bool
+relation_may_read(Oid oid)
+{
+	return pg_class_aclcheck(oid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
+/* Its first file, or NULL. */
+static char *
+file_path(Oid oid)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	Datum path;
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = ObjectIdGetDatum(oid);
+	fcinfo->args[0].isnull = false;
+	path = pg_relation_filepath(fcinfo);
+	return fcinfo->isnull ? NULL : TextDatumGetCString(path);
+}
+
+double
+relation_file_bytes(Oid oid)
+{
+	char *first = file_path(oid);
+	char *path = first;
+	double bytes = -1;
+	struct stat file;
+
+	if (first == NULL)
+		return -1;
+	for (int segment = 1; stat(path, &file) == 0; segment++)
+	{
+		bytes = Max(bytes, 0) + (double) file.st_size;
+		path = psprintf("%s.%d", first, segment);
+	}
+	return bytes;
+}
+
+TimestampTz
+relation_file_created(Oid oid)
+{
+#ifdef STATX_BTIME
+	char *path = file_path(oid);
+	struct statx file;
+
+	if (path != NULL && statx(AT_FDCWD, path, 0, STATX_BTIME, &file) == 0 &&
+		(file.stx_mask & STATX_BTIME) != 0)
+		return time_t_to_timestamptz((pg_time_t) file.stx_btime.tv_sec);
+#endif
+	return 0;
+}
+
+RelationInfo *
+relation_root(RelationInfo *table)
+{
+	while (table->parent != NULL)
+		table = table->parent;
+	return table;
+}
+
+bool
+relation_is_maintained(const RelationInfo *table)
+{
+	LOCKTAG tag;
+	int count = 0;
+
+	SET_LOCKTAG_RELATION(tag, table->shared ? InvalidOid : MyDatabaseId, table->oid);
+	(void) GetLockConflicts(&tag, ShareUpdateExclusiveLock, &count);
+	return count > 0;
+}
+
+char *
+bytes_text(double bytes)
+{
+	return TextDatumGetCString(
+		DirectFunctionCall1(pg_size_pretty, Int64GetDatum((int64) Max(bytes, 0))));
+}
+
+/*
+ * The later of when the database's were reset and when the server's began,
+ * which is after its last crash; since one of the server's may have been reset
+ * by itself, the earliest of them.
+ */
+TimestampTz
+health_statistics_since(bool *reset)
+{
+	TimestampTz server;
+	TimestampTz database;
+	bool unknown;
+	bool never;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	(void) pgopt_spi_execute(
+		"SELECT least((SELECT stats_reset FROM pg_stat_bgwriter),"
+		"             (SELECT stats_reset FROM pg_stat_archiver),"
+		"             (SELECT stats_reset FROM pg_stat_wal)),"
+		" (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database())",
+		0,
+		NULL,
+		NULL,
+		NULL,
+		true,
+		SPI_OK_SELECT);
+	server = DatumGetTimestampTz(pgopt_spi_value(0, 1, &unknown));
+	database = DatumGetTimestampTz(pgopt_spi_value(0, 2, &never));
+	SPI_finish();
+	if (unknown)
+		server = 0;
+	*reset = !never && database > server;
+	return *reset ? database : server;
 }
 
 /* --- what autovacuum would do --------------------------------------------- */
