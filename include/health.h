@@ -29,7 +29,8 @@ typedef enum ThresholdUnit
 	UNIT_NUMBER,
 	UNIT_PERCENT,
 	UNIT_SECONDS,
-	UNIT_MB, /* checks get bytes */
+	UNIT_MILLISECONDS, /* checks get seconds */
+	UNIT_MB,           /* checks get bytes */
 } ThresholdUnit;
 
 /* A setting pgopt.<name> that says from where on something is a finding. */
@@ -161,6 +162,8 @@ HEALTH_CHECKS(activity);
 HEALTH_CHECKS(backup);
 HEALTH_CHECKS(disk);
 HEALTH_CHECKS(indexes);
+HEALTH_CHECKS(integrity);
+HEALTH_CHECKS(load);
 HEALTH_CHECKS(matviews);
 HEALTH_CHECKS(pgopt);
 HEALTH_CHECKS(pools);

@@ -18,4 +18,7 @@
 
 #define MONITOR_STATEMENTS "pg_stat_statements"
 
+/* Is it among the libraries that the server loaded when it started? */
+extern bool monitor_statements_preloaded(void);
+
 #endif /* PGOPT_MONITOR_H */

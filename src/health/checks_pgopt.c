@@ -117,6 +117,10 @@ check_unknown_changes(HealthRun *run)
 	finding.since = (TimestampTz) pg_atomic_read_u64(&run->db->lost_at);
 	if (TimestampDifferenceExceeds(finding.since, run->now, loss_memory.value * 1000))
 		return;
+	/* a text search configuration, or a collation, is changed on purpose; and where no view reads tables, none is hurt */
+	if (database_lost(run->db) == pg_atomic_read_u64(&run->db->lost[LOST_CATALOG]) ||
+		health_registry(run)->nviews == 0)
+		finding.severity = "info";
 	initStringInfo(&evidence);
 	appendStringInfoChar(&evidence, '{');
 	for (int i = 0; i < LOST_REASONS; i++)

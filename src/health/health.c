@@ -94,6 +94,8 @@ static const HealthComponent components[] = {
 	COMPONENT(indexes, 1.0),
 	COMPONENT(statistics, 0.5),
 	COMPONENT(schema, 1.0),
+	COMPONENT(integrity, 2.0),
+	COMPONENT(load, 1.0),
 	COMPONENT(settings, 1.5),
 	COMPONENT(security, 1.0),
 };
@@ -104,7 +106,15 @@ static SPIPlanPtr **plans = NULL;
 double
 threshold_value(const Threshold *threshold)
 {
-	return threshold->unit == UNIT_MB ? threshold->value * 1048576.0 : threshold->value;
+	switch (threshold->unit)
+	{
+		case UNIT_MB:
+			return threshold->value * 1048576.0;
+		case UNIT_MILLISECONDS:
+			return threshold->value / 1000.0;
+		default:
+			return threshold->value;
+	}
 }
 
 static void
@@ -114,6 +124,7 @@ define_setting(Threshold *threshold)
 		[UNIT_NUMBER] = 0,
 		[UNIT_PERCENT] = 0,
 		[UNIT_SECONDS] = GUC_UNIT_S,
+		[UNIT_MILLISECONDS] = GUC_UNIT_MS,
 		[UNIT_MB] = GUC_UNIT_MB,
 	};
 
@@ -456,6 +467,7 @@ pin_settings(void)
 		{"jit", "off"},
 		{"max_parallel_workers_per_gather", "0"},
 		{"bytea_output", "hex"},
+		{"standard_conforming_strings", "on"},
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)

@@ -28,9 +28,8 @@ PG_FUNCTION_INFO_V1(pgopt_slow_queries);
 
 #define SLOW_QUERY_COLUMNS 16
 
-/* Is pg_stat_statements among the libraries that the server loaded when it started? */
-static bool
-statements_preloaded(void)
+bool
+monitor_statements_preloaded(void)
 {
 	List *names;
 	ListCell *cell;
@@ -57,7 +56,7 @@ statements_view(void)
 	bool installed = OidIsValid(get_extension_oid(MONITOR_STATEMENTS, true));
 	bool isnull;
 
-	if (!statements_preloaded())
+	if (!monitor_statements_preloaded())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg(MONITOR_STATEMENTS " was not loaded when the server started"),
