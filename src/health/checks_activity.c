@@ -250,26 +250,35 @@ static const char long_transaction[] =
  * Who waits for whom, as a tree: of the sessions that block it, each waiter
  * hangs below one that waits for nobody, or else below the one that waits
  * longest.  ddl: it asks for a lock on a table that others cannot overtake.
- * behind: the first such request above it.  Looked at only when somebody has
- * waited for some time: pg_blocking_pids() stops the lock manager for a moment.
+ * behind: the first such request above it.
+ *
+ * pg_blocking_pids() stops the lock manager for a moment, and its answers are
+ * as long as the queues: it is asked only when somebody has waited for some
+ * time, and once for all who wait for the same lock in the same mode.
  */
 #define LOCK_TREE                                                                            \
-	"WITH RECURSIVE waiter AS MATERIALIZED ("                                                \
+	"waiter AS MATERIALIZED ("                                                               \
 	" SELECT l.pid, coalesce(l.waitstart, t.now) AS since, t.now, l.locktype, l.mode, "      \
 	"        l.relation, d.datname = current_database() AS is_here, "                        \
 	"        l.locktype = 'relation' "                                                       \
 	"        AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', "         \
-	"                       'AccessExclusiveLock') AS ddl "                                  \
+	"                       'AccessExclusiveLock') AS ddl, "                                 \
+	"        first_value(l.pid) OVER (PARTITION BY l.locktype, l.database, l.relation, "     \
+	"          l.page, l.tuple, l.virtualxid, l.transactionid::text, l.classid, l.objid, "   \
+	"          l.objsubid, l.mode ORDER BY l.waitstart) AS first "                           \
 	"   FROM pg_locks l LEFT JOIN pg_database d ON d.oid = l.database, "                     \
 	"        clock_timestamp() t (now) "                                                     \
 	"  WHERE NOT l.granted "                                                                 \
 	"    AND (SELECT count(*) > 0 FROM pg_stat_activity s WHERE s.wait_event_type = 'Lock')" \
-	"), edge AS MATERIALIZED ("                                                              \
-	" SELECT DISTINCT ON (w.pid) w.*, b.pid AS blocker "                                     \
+	"), blocked AS MATERIALIZED ("                                                           \
+	" SELECT DISTINCT ON (w.pid) w.pid, b.pid AS blocker "                                   \
 	"   FROM waiter w CROSS JOIN LATERAL unnest(pg_blocking_pids(w.pid)) b (pid) "           \
 	"   LEFT JOIN waiter ahead ON ahead.pid = b.pid "                                        \
-	"  WHERE (SELECT max(o.now - o.since) >= '1 second' FROM waiter o) "                     \
+	"  WHERE w.pid = w.first "                                                               \
+	"    AND (SELECT max(o.now - o.since) >= '1 second' FROM waiter o) "                     \
 	"  ORDER BY w.pid, ahead.since NULLS FIRST, b.pid"                                       \
+	"), edge AS MATERIALIZED ("                                                              \
+	" SELECT w.*, b.blocker FROM waiter w JOIN blocked b ON b.pid = w.first"                 \
 	"), tree AS ("                                                                           \
 	" SELECT e.*, e.blocker AS root, 1 AS depth, NULL::int AS behind "                       \
 	"   FROM edge e "                                                                        \
@@ -280,8 +289,8 @@ static const char long_transaction[] =
 	") "
 
 /* The tables that a waiter and those behind it want are told once: by ddl_queue. */
-static const char lock_chain[] = LOCK_TREE
-	", chain AS ("
+static const char lock_chain[] =
+	"WITH RECURSIVE " LOCK_TREE ", chain AS ("
 	" SELECT w.root, max(w.now - w.since) AS waits, min(w.since) AS since, count(*) AS waiters, "
 	"        count(*) FILTER (WHERE extract(epoch FROM w.now - w.since) >= $3) AS blocked, "
 	"        max(w.depth) AS depth, "
@@ -292,10 +301,12 @@ static const char lock_chain[] = LOCK_TREE
 	"          'lock', w.locktype, "
 	"          'mode', w.mode, "
 	"          'table', CASE WHEN w.is_here THEN w.relation::regclass::text END, "
-	"          'query', left(a.query, 100)) ORDER BY w.depth, w.since) AS tree "
-	"   FROM tree w LEFT JOIN pg_stat_activity a ON a.pid = w.pid "
-	"  WHERE w.behind IS NULL "
-	"    AND NOT (w.ddl AND EXISTS (SELECT FROM tree o WHERE o.behind = w.pid)) "
+	"          'query', left(a.query, 100)) ORDER BY w.n) FILTER (WHERE w.n <= 20) AS tree "
+	"   FROM (SELECT w.*, row_number() OVER (PARTITION BY w.root ORDER BY w.depth, w.since) AS n "
+	"           FROM tree w "
+	"          WHERE w.behind IS NULL "
+	"            AND NOT (w.ddl AND EXISTS (SELECT FROM tree o WHERE o.behind = w.pid))) w "
+	"   LEFT JOIN pg_stat_activity a ON a.pid = w.pid AND w.n <= 20 "
 	"  GROUP BY w.root"
 	"), prepared AS (" /* one that a waiter waits for: pg_locks has no process for it */
 	" SELECT p.gid, p.database "
@@ -345,40 +356,44 @@ static const char lock_chain[] = LOCK_TREE
 	"   AND (a.pid IS NOT NULL OR p.gid IS NOT NULL)";
 
 static const char ddl_queue[] =
-	LOCK_TREE ", queue AS ("
-			  " SELECT o.behind AS pid, count(*) AS sessions, "
-			  "        jsonb_agg(jsonb_build_object("
-			  "          'pid', o.pid, 'seconds', extract(epoch FROM o.now - o.since)::bigint, "
-			  "          'mode', o.mode, 'query', left(s.query, 100)) ORDER BY o.since) AS list "
-			  "   FROM tree o LEFT JOIN pg_stat_activity s ON s.pid = o.pid "
-			  "  WHERE o.behind IS NOT NULL "
-			  "  GROUP BY o.behind"
-			  ") "
-			  "SELECT CASE WHEN extract(epoch FROM w.now - w.since) >= $2 THEN 'critical' "
-			  "            ELSE 'warning' END, "
-			  "       format('pid %s', w.pid), "
-			  "       format('%s has waited %s for %s on %s, and %s session(s) queue behind it', "
-			  "              " SESSION_NAME ", date_trunc('second', w.now - w.since), w.mode, "
-			  "              CASE WHEN w.is_here THEN w.relation::regclass::text "
-			  "                   ELSE 'a table of another database' END, "
-			  "              q.sessions), "
-			  "       jsonb_build_object(" SESSION_EVIDENCE ", "
-			  "         'table', CASE WHEN w.is_here THEN w.relation::regclass::text END, "
-			  "         'mode', w.mode, "
-			  "         'seconds', extract(epoch FROM w.now - w.since)::bigint, "
-			  "         'queued', q.sessions, "
-			  "         'queue', q.list, "
-			  "         'blocked_by', w.blocker, "
-			  "         'root', w.root, "
-			  "         'root_state', r.state, "
-			  "         'root_query', left(r.query, 100)), "
-			  "       w.since, "
-			  "       format('SELECT pg_cancel_backend(%s);', w.pid), "
-			  "       'none' "
-			  "  FROM tree w JOIN queue q ON q.pid = w.pid "
-			  "  JOIN pg_stat_activity a ON a.pid = w.pid "
-			  "  LEFT JOIN pg_stat_activity r ON r.pid = w.root "
-			  " WHERE extract(epoch FROM w.now - w.since) >= $1";
+	"WITH RECURSIVE " LOCK_TREE ", queue AS ("
+	" SELECT o.behind AS pid, count(*) AS sessions, "
+	"        jsonb_agg(jsonb_build_object("
+	"          'pid', o.pid, "
+	"          'seconds', extract(epoch FROM o.now - o.since)::bigint, "
+	"          'mode', o.mode, "
+	"          'query', left(s.query, 100)) ORDER BY o.n) FILTER (WHERE o.n <= 20) AS list "
+	"   FROM (SELECT t.*, row_number() OVER (PARTITION BY t.behind ORDER BY t.since) AS n "
+	"           FROM tree t "
+	"          WHERE t.behind IS NOT NULL) o "
+	"   LEFT JOIN pg_stat_activity s ON s.pid = o.pid AND o.n <= 20 "
+	"  GROUP BY o.behind"
+	") "
+	"SELECT CASE WHEN extract(epoch FROM w.now - w.since) >= $2 THEN 'critical' "
+	"            ELSE 'warning' END, "
+	"       format('pid %s', w.pid), "
+	"       format('%s has waited %s for %s on %s, and %s session(s) queue behind it', "
+	"              " SESSION_NAME ", date_trunc('second', w.now - w.since), w.mode, "
+	"              CASE WHEN w.is_here THEN w.relation::regclass::text "
+	"                   ELSE 'a table of another database' END, "
+	"              q.sessions), "
+	"       jsonb_build_object(" SESSION_EVIDENCE ", "
+	"         'table', CASE WHEN w.is_here THEN w.relation::regclass::text END, "
+	"         'mode', w.mode, "
+	"         'seconds', extract(epoch FROM w.now - w.since)::bigint, "
+	"         'queued', q.sessions, "
+	"         'queue', q.list, "
+	"         'blocked_by', w.blocker, "
+	"         'root', w.root, "
+	"         'root_state', r.state, "
+	"         'root_query', left(r.query, 100)), "
+	"       w.since, "
+	"       format('SELECT pg_cancel_backend(%s);', w.pid), "
+	"       'none' "
+	"  FROM tree w JOIN queue q ON q.pid = w.pid "
+	"  JOIN pg_stat_activity a ON a.pid = w.pid "
+	"  LEFT JOIN pg_stat_activity r ON r.pid = w.root "
+	" WHERE extract(epoch FROM w.now - w.since) >= $1";
 
 /* The longest idle go, as many as it takes to be well below the threshold. */
 static const char connections[] =

@@ -5,7 +5,7 @@
  * Each check runs in a subtransaction of its own: one that fails is unknown,
  * and the others go on.  All of them run as the caller, with search_path
  * pinned, a short lock_timeout, and without what makes short queries long
- * (compilation, parallel workers).
+ * (compilation, parallel workers, plans of their own for each threshold).
  */
 #include "pgopt.h"
 
@@ -466,6 +466,7 @@ pin_settings(void)
 		{"lock_timeout", "100ms"},
 		{"jit", "off"},
 		{"max_parallel_workers_per_gather", "0"},
+		{"plan_cache_mode", "force_generic_plan"}, /* thresholds are no reason to plan again */
 		{"bytea_output", "hex"},
 		{"standard_conforming_strings", "on"},
 	};
