@@ -50,6 +50,20 @@ sub tree
   return seen("SELECT repeat('>', depth), coalesce(application, 'prepared'), coalesce((SELECT application FROM pgopt_blocking r WHERE r.pid = b.root_pid AND r.depth = 0), 'prepared'), $columns FROM pgopt_blocking b");
 }
 
+# --- what the test's own server is told off for, and nothing else
+is(seen("SELECT string_agg(setting || ' ' || severity, ', ' ORDER BY setting) FROM pgopt_settings_advice"), 'fsync critical, full_page_writes critical',
+  'settings that are dangerous, and no others');
+$node->safe_psql('postgres', "ALTER SYSTEM SET enable_hashjoin = off; ALTER SYSTEM SET max_connections = 60; ALTER SYSTEM SET password_encryption = md5");
+$node->reload;
+ok(poll_until($node, 'app', "SELECT string_agg(setting || ' ' || value, ', ' ORDER BY setting) FROM pgopt_settings_advice WHERE severity = 'warning'",
+  'enable_hashjoin off, max_connections 50, password_encryption md5'), 'settings that are changed while the server runs');
+foreach my $suggestion (split /\n/, seen("SELECT suggestion FROM pgopt_settings_advice WHERE setting ~ '^(enable|password)'"))
+{
+  $node->safe_psql('postgres', $_) foreach split /; /, $suggestion;
+}
+ok(poll_until($node, 'app', "SELECT count(*) FROM pgopt_settings_advice WHERE setting ~ '^(enable|password)'", '0'), 'the suggestions mend them');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET max_connections; SELECT pg_reload_conf()');
+
 # --- nobody waits
 is(seen('SELECT count(*) FROM pgopt_blocking'), 0, 'nobody waits');
 
