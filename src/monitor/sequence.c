@@ -4,17 +4,16 @@
  *
  * pg_sequence_last_value() locks each sequence against ALTER SEQUENCE until
  * the transaction ends: a look at many of them would hold others up, and fill
- * the server's table of locks.  This takes AccessShareLock, only if nobody has
- * to be waited for, and gives it back at once.  Pages are read through a ring
- * of buffers of its own.  Cost: one page a sequence, and its relation cache
- * entry; some twenty microseconds.
+ * the server's table of locks.  This takes the same lock (a lesser one would
+ * let the file be replaced meanwhile), only if nobody has to be waited for,
+ * and gives it back at once.  Pages are read through a ring of buffers of its
+ * own, and without relation cache entries.  Cost: one page a sequence.
  */
 #include "pgopt.h"
 
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "access/xlog.h"
-#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "commands/sequence.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -24,7 +23,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "monitor.h"
@@ -33,15 +32,21 @@ PG_FUNCTION_INFO_V1(pgopt_sequence_state);
 
 /* The only row of a sequence.  False where its page is none of a sequence's. */
 static bool
-read_sequence(Relation rel, BufferAccessStrategy strategy, int64 *last_value, bool *is_called)
+read_sequence(Form_pg_class class, BufferAccessStrategy strategy, int64 *last_value,
+			  bool *is_called)
 {
-	Buffer buffer = ReadBufferExtended(rel, MAIN_FORKNUM, 0, RBM_NORMAL, strategy);
-	Page page;
+	Oid space = OidIsValid(class->reltablespace) ? class->reltablespace : MyDatabaseTableSpace;
+	Buffer buffer = ReadBufferWithoutRelcache(compat_files(space, MyDatabaseId, class->relfilenode),
+											  MAIN_FORKNUM,
+											  0,
+											  RBM_NORMAL,
+											  strategy,
+											  class->relpersistence == RELPERSISTENCE_PERMANENT);
+	Page page = BufferGetPage(buffer);
 	ItemId item;
 	bool found = false;
 
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	page = BufferGetPage(buffer);
 	if (PageGetMaxOffsetNumber(page) >= FirstOffsetNumber &&
 		ItemIdIsNormal(item = PageGetItemId(page, FirstOffsetNumber)))
 	{
@@ -58,20 +63,18 @@ read_sequence(Relation rel, BufferAccessStrategy strategy, int64 *last_value, bo
 
 /* Why the value of this relation cannot be read by the present user, or NULL. */
 static const char *
-unreadable(Relation rel)
+unreadable(Form_pg_class class)
 {
-	Oid relid = RelationGetRelid(rel);
-
-	if (rel->rd_rel->relkind != RELKIND_SEQUENCE)
+	if (class->relkind != RELKIND_SEQUENCE)
 		return "not a sequence";
-	if (RELATION_IS_OTHER_TEMP(rel))
-		return "of another session";
-	if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED && RecoveryInProgress())
+	if (class->relpersistence == RELPERSISTENCE_TEMP)
+		return "temporary";
+	if (class->relpersistence == RELPERSISTENCE_UNLOGGED && RecoveryInProgress())
 		return "unlogged, and this is a standby";
-	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT | ACL_USAGE) != ACLCHECK_OK)
+	if (pg_class_aclcheck(class->oid, GetUserId(), ACL_SELECT | ACL_USAGE) != ACLCHECK_OK)
 		return psprintf("not readable: GRANT SELECT ON SEQUENCE %s TO %s",
-						quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-												   RelationGetRelationName(rel)),
+						quote_qualified_identifier(get_namespace_name(class->relnamespace),
+												   NameStr(class->relname)),
 						quote_identifier(GetUserNameFromId(GetUserId(), false)));
 	return NULL;
 }
@@ -98,17 +101,19 @@ pgopt_sequence_state(PG_FUNCTION_ARGS)
 		MemoryContextSwitchTo(caller);
 	}
 
-	if (ConditionalLockRelationOid(relid, AccessShareLock))
+	if (ConditionalLockRelationOid(relid, RowExclusiveLock))
 	{
-		Relation rel = try_relation_open(relid, NoLock);
+		HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 		int64 last_value;
 		bool is_called;
 
 		note = "gone";
-		if (rel != NULL)
+		if (HeapTupleIsValid(tuple))
 		{
-			note = unreadable(rel);
-			if (note == NULL && !read_sequence(rel, strategy, &last_value, &is_called))
+			Form_pg_class class = (Form_pg_class) GETSTRUCT(tuple);
+
+			note = unreadable(class);
+			if (note == NULL && !read_sequence(class, strategy, &last_value, &is_called))
 				note = "damaged: its page has no row";
 			if (note == NULL && !is_called)
 				note = "never used";
@@ -117,9 +122,9 @@ pgopt_sequence_state(PG_FUNCTION_ARGS)
 				values[0] = Int64GetDatum(last_value);
 				nulls[0] = false;
 			}
-			relation_close(rel, NoLock);
+			ReleaseSysCache(tuple);
 		}
-		UnlockRelationOid(relid, AccessShareLock);
+		UnlockRelationOid(relid, RowExclusiveLock);
 	}
 	if (note != NULL)
 	{

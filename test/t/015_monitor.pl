@@ -109,11 +109,11 @@ is(seen("SET statement_timeout = '20s'; SELECT count(v) FROM pgopt_columns v WHE
 my $locker = session('locker');
 run($locker, 'BEGIN; ALTER SEQUENCE bill_id_seq MAXVALUE 1000');
 is(sql("SET statement_timeout = '20s'; SELECT last_value, note FROM pgopt_sequences WHERE sequence_name = 'bill_id_seq'"),
-  '|never used', 'a sequence that is being altered');
+  '|locked by another session', 'a sequence that is being altered');
 run($locker, 'ROLLBACK');
 run($locker, 'BEGIN; ALTER SEQUENCE bill_id_seq RENAME TO renamed');
 is(sql("SET statement_timeout = '20s'; SELECT last_value, note FROM pgopt_sequences WHERE sequence_name = 'bill_id_seq'"),
-  '|locked by another session', 'a sequence that nobody may read now');
+  '|locked by another session', 'a sequence that is being renamed');
 run($locker, 'ROLLBACK');
 is(sql("BEGIN; SELECT note FROM pgopt_sequences WHERE sequence_name = 'bill_id_seq'; SELECT count(*) FROM pg_locks WHERE relation = 'bill_id_seq'::regclass"),
   "never used\n0", 'no lock is kept on a sequence');
