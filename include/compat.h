@@ -160,9 +160,11 @@ typedef RelFileNode CompatFiles;
 
 /* 16 lets pg_hba.conf include files, and tells which one a rule is from. */
 #if PG_VERSION_NUM >= 160000
-#define COMPAT_HBA_FILE "regexp_replace(h.file_name, '^.*/', '')"
+#define COMPAT_HBA_FILE   "regexp_replace(h.file_name, '^.*/', '')"
+#define COMPAT_IDENT_FILE "regexp_replace(m.file_name, '^.*/', '')"
 #else
-#define COMPAT_HBA_FILE "'pg_hba.conf'"
+#define COMPAT_HBA_FILE   "'pg_hba.conf'"
+#define COMPAT_IDENT_FILE "'pg_ident.conf'"
 #endif
 
 /* 16 keeps connections for roles that are no superusers, too. */

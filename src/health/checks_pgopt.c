@@ -5,10 +5,14 @@
 #include "pgopt.h"
 
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 #include "changes.h"
 #include "core.h"
@@ -21,6 +25,22 @@ static Threshold loss_memory = {
 	.description = "How long changes that could not be counted are worth a warning.",
 };
 
+/* "a, b" as "'a', 'b', " */
+static char *
+quoted_elements(const char *list)
+{
+	StringInfoData text;
+	List *elements;
+	ListCell *lc;
+
+	initStringInfo(&text);
+	if (!SplitDirectoriesString(pstrdup(list), ',', &elements))
+		return text.data;
+	foreach(lc, elements)
+		appendStringInfo(&text, "%s, ", quote_literal_cstr((char *) lfirst(lc)));
+	return text.data;
+}
+
 static void
 check_preload(HealthRun *run)
 {
@@ -29,13 +49,22 @@ check_preload(HealthRun *run)
 		.object = "pgopt",
 		.message = "pgopt was not loaded when the server started: changes are not counted",
 		.evidence = "{\"preloaded\": false}",
-		.remedy =
-			"ALTER SYSTEM SET shared_preload_libraries = 'pgopt'; -- with those already there; then restart",
 		.remedy_lock = "restart of the server",
 	};
+	const char *libraries = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS)
+								? GetConfigOption("shared_preload_libraries", true, false)
+								: NULL;
 
-	if (!pgopt_is_preloaded())
-		health_report(run, &finding);
+	if (pgopt_is_preloaded())
+		return;
+
+	/* the list's elements as they stand: SET takes each as a string */
+	finding.remedy =
+		libraries != NULL
+			? psprintf("ALTER SYSTEM SET shared_preload_libraries = %s'pgopt'; -- then restart",
+					   quoted_elements(libraries))
+			: "-- add pgopt to shared_preload_libraries, and restart";
+	health_report(run, &finding);
 }
 
 static bool
@@ -143,6 +172,7 @@ check_room(HealthRun *run)
 		.message = "there is no room to count the changes of all tables that managed views read",
 		.remedy_lock = "restart of the server",
 	};
+	int64 needed = 0; /* a table counts once for each view that reads it */
 
 	if (!pgopt_is_preloaded())
 	{
@@ -151,11 +181,17 @@ check_room(HealthRun *run)
 	}
 	if (counters_refused() == 0)
 		return;
-	finding.evidence = psprintf("{\"tracked\": " INT64_FORMAT ", \"max_tracked_tables\": %d}",
-								counters_in_use(),
-								pgopt_max_tracked_tables);
-	finding.remedy = psprintf("ALTER SYSTEM SET pgopt.max_tracked_tables = %d; -- then restart",
-							  pgopt_max_tracked_tables * 2);
+	for (int i = 0; i < health_registry(run)->nviews; i++)
+		needed += health_registry(run)->views[i].nrelids;
+	finding.evidence =
+		psprintf("{\"tracked\": " INT64_FORMAT
+				 ", \"max_tracked_tables\": %d, \"read_by_views\": " INT64_FORMAT "}",
+				 counters_in_use(),
+				 pgopt_max_tracked_tables,
+				 needed);
+	finding.remedy =
+		psprintf("ALTER SYSTEM SET pgopt.max_tracked_tables = " INT64_FORMAT "; -- then restart",
+				 Min(2 * Max(needed, (int64) pgopt_max_tracked_tables), 10000000));
 	health_report(run, &finding);
 }
 

@@ -46,42 +46,48 @@ static const char superusers_query[] =
 	" WHERE (SELECT count(*) FROM superuser) > $1";
 
 /* The rules of pg_hba.conf as the file has them now. */
-#define RULES                                                                         \
-	"WITH rule AS ("                                                                  \
-	"    SELECT " COMPAT_HBA_FILE " AS file, h.line_number AS line, h.type,"          \
-	"           h.database AS databases, h.user_name AS roles, h.address, h.netmask," \
-	"           h.auth_method AS method,"                                             \
-	"           array_to_string(h.options, ' ') AS options,"                          \
-	"           h.type = 'local'"                                                     \
-	"               OR h.address IN ('localhost', 'samehost')"                        \
-	"               OR h.address LIKE '127.%' AND h.netmask LIKE '255.%'"             \
-	"               OR h.address = '::1' AND h.netmask NOT LIKE '%:' AS is_local"     \
-	"      FROM pg_hba_file_rules() h"                                                \
-	"     WHERE h.error IS NULL"                                                      \
-	"), remote AS ("                                                                  \
-	"    SELECT r.*,"                                                                 \
-	"           format('%s line %s', r.file, r.line) AS object,"                      \
-	"           format('line %s of %s lets %s from %s', r.line, r.file,"              \
-	"                  array_to_string(r.roles, ', '),"                               \
-	"                  concat_ws(' netmask ', r.address, r.netmask)) AS who,"         \
-	"           jsonb_strip_nulls(jsonb_build_object("                                \
-	"               'file', r.file,"                                                  \
-	"               'line', r.line,"                                                  \
-	"               'type', r.type,"                                                  \
-	"               'databases', r.databases,"                                        \
-	"               'roles', r.roles,"                                                \
-	"               'address', r.address,"                                            \
-	"               'netmask', r.netmask,"                                            \
-	"               'method', r.method,"                                              \
-	"               'options', r.options,"                                            \
-	"               'listen_addresses', current_setting('listen_addresses')))"        \
-	"               AS evidence"                                                      \
-	"      FROM rule r"                                                               \
-	"     WHERE NOT r.is_local"                                                       \
+#define RULES                                                                               \
+	"WITH rule AS ("                                                                        \
+	"    SELECT " COMPAT_HBA_FILE " AS file, h.line_number AS line, h.type,"                \
+	"           h.database AS databases, h.user_name AS roles, h.address, h.netmask,"       \
+	"           h.auth_method AS method,"                                                   \
+	"           array_to_string(h.options, ' ') AS options,"                                \
+	"           h.type = 'local'"                                                           \
+	"               OR h.address IN ('localhost', 'samehost')"                              \
+	"               OR h.address LIKE '127.%' AND h.netmask LIKE '255.%'"                   \
+	"               OR h.address = '::1' AND h.netmask NOT LIKE '%:' AS is_local"           \
+	"      FROM pg_hba_file_rules() h"                                                      \
+	"     WHERE h.error IS NULL"                                                            \
+	"), remote AS ("                                                                        \
+	"    SELECT r.*,"                                                                       \
+	"           format('%s line %s', r.file, r.line) AS object,"                            \
+	"           r.address IN ('0.0.0.0', '::', 'all')"                                      \
+	"               AND coalesce(r.netmask, '0.0.0.0') IN ('0.0.0.0', '::') AS everywhere," \
+	"           format('line %s of %s lets %s from %s', r.line, r.file,"                    \
+	"                  CASE WHEN r.roles = '{all}' THEN 'every role'"                       \
+	"                       ELSE array_to_string(r.roles, ', ') END,"                       \
+	"                  CASE WHEN r.address IN ('0.0.0.0', '::', 'all')"                     \
+	"                            AND coalesce(r.netmask, '0.0.0.0') IN ('0.0.0.0', '::')"   \
+	"                       THEN 'anywhere'"                                                \
+	"                       ELSE concat_ws(' netmask ', r.address, r.netmask) END) AS who," \
+	"           jsonb_strip_nulls(jsonb_build_object("                                      \
+	"               'file', r.file,"                                                        \
+	"               'line', r.line,"                                                        \
+	"               'type', r.type,"                                                        \
+	"               'databases', r.databases,"                                              \
+	"               'roles', r.roles,"                                                      \
+	"               'address', r.address,"                                                  \
+	"               'netmask', r.netmask,"                                                  \
+	"               'method', r.method,"                                                    \
+	"               'options', r.options,"                                                  \
+	"               'listen_addresses', current_setting('listen_addresses')))"              \
+	"               AS evidence"                                                            \
+	"      FROM rule r"                                                                     \
+	"     WHERE NOT r.is_local"                                                             \
 	") "
 
 static const char hba_trust_query[] =
-	RULES "SELECT CASE WHEN l.beyond THEN 'critical' ELSE 'warning' END,"
+	RULES "SELECT CASE WHEN l.beyond OR r.everywhere THEN 'critical' ELSE 'warning' END,"
 		  "       r.object,"
 		  "       r.who || ' in without a password'"
 		  "             || CASE WHEN l.beyond THEN ''"
@@ -144,6 +150,46 @@ static const char hba_cleartext_query[] = RULES
 	"  FROM rule r"
 	" WHERE r.method = 'md5'"
 	" HAVING count(*) > 0";
+
+/* The server has no TLS, and lets others than this machine in. */
+static const char hba_plain_query[] = RULES
+	"SELECT 'info',"
+	"       min(r.file),"
+	"       'ssl is off: what roles from other machines send and get can be read on the way (line '"
+	"           || string_agg(r.line::text, ', ' ORDER BY r.line) || ')',"
+	"       jsonb_build_object("
+	"           'lines', jsonb_agg(r.line ORDER BY r.line),"
+	"           'ssl', current_setting('ssl'),"
+	"           'listen_addresses', current_setting('listen_addresses')),"
+	"       NULL::timestamptz,"
+	"       'ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf();"
+	" -- once ssl_cert_file and ssl_key_file exist',"
+	"       'none'"
+	"  FROM remote r"
+	" WHERE current_setting('ssl') = 'off'"
+	"   AND r.type IN ('host', 'hostnossl')"
+	"   AND r.method <> 'reject'"
+	"HAVING count(*) > 0";
+
+/* Roles that can make themselves superusers by way of the server's files and programs. */
+static const char server_access_query[] =
+	"SELECT 'warning',"
+	"       quote_ident(r.rolname),"
+	"       format('role %I can log in and has %s: it can make itself a superuser',"
+	"              r.rolname, string_agg(g.rolname, ', ' ORDER BY g.rolname)),"
+	"       jsonb_build_object("
+	"           'role', r.rolname,"
+	"           'granted', jsonb_agg(g.rolname ORDER BY g.rolname)),"
+	"       NULL::timestamptz,"
+	"       string_agg(format('REVOKE %I FROM %I;', g.rolname, r.rolname), ' ' ORDER BY g.rolname),"
+	"       'none'"
+	"  FROM pg_auth_members m"
+	"  JOIN pg_roles g ON g.oid = m.roleid"
+	"  JOIN pg_roles r ON r.oid = m.member"
+	" WHERE g.rolname IN ('pg_execute_server_program', 'pg_write_server_files')"
+	"   AND r.rolcanlogin"
+	"   AND NOT r.rolsuper"
+	" GROUP BY r.rolname";
 
 static const char unencrypted_query[] =
 	"SELECT 'warning',"
@@ -293,6 +339,13 @@ check_hba_cleartext(HealthRun *run)
 }
 
 static void
+check_hba_plain(HealthRun *run)
+{
+	if (health_may_call(run, "pg_hba_file_rules()"))
+		health_query(run, hba_plain_query);
+}
+
+static void
 check_md5_passwords(HealthRun *run)
 {
 	/* nobody should be given that right for this */
@@ -397,6 +450,20 @@ const HealthCheck checks_security[] = {
 		.needs = "pg_read_all_stats",
 		.reference = DOCS("ssl-tcp.html"),
 		.query = unencrypted_query,
+	},
+	{
+		.id = "encryption_off",
+		.family = "encryption",
+		.weight = 1,
+		.reference = DOCS("ssl-tcp.html"),
+		.run = check_hba_plain,
+	},
+	{
+		.id = "server_access",
+		.family = "superusers",
+		.weight = 1,
+		.reference = DOCS("predefined-roles.html"),
+		.query = server_access_query,
 	},
 	{
 		.id = "public_schema_writable",

@@ -100,7 +100,7 @@ static const char pending_restart_query[] =
 	"           'running_value', current_setting(s.name),"
 	"           'configuration_loaded_at', pg_conf_load_time()),"
 	"       NULL::timestamptz,"
-	"       NULL,"
+	"       format('-- restart the server; or take the change of %I back where it was made', s.name),"
 	"       'restart of the server'"
 	"  FROM pg_settings s"
 	" WHERE s.pending_restart";
@@ -164,6 +164,38 @@ static const char hba_file_query[] =
 	"  FROM pg_hba_file_rules() h"
 	" WHERE h.error IS NOT NULL";
 
+static const char ident_file_query[] =
+	"SELECT 'warning',"
+	"       format('%s line %s', " COMPAT_IDENT_FILE ", m.line_number),"
+	"       format('line %s of %s is wrong (%s): none of its changes is loaded',"
+	"              m.line_number, " COMPAT_IDENT_FILE ", m.error),"
+	"       jsonb_build_object("
+	"           'file', " COMPAT_IDENT_FILE ","
+	"           'line', m.line_number,"
+	"           'error', m.error),"
+	"       NULL::timestamptz,"
+	"       format('SELECT pg_reload_conf(); -- once line %s of %s is mended',"
+	"              m.line_number, " COMPAT_IDENT_FILE "),"
+	"       'none'"
+	"  FROM pg_ident_file_mappings() m"
+	" WHERE m.error IS NOT NULL";
+
+/* Sessions in which neither triggers nor foreign keys fire. */
+static const char replication_role_query[] =
+	"WITH pinned AS (" PINNED "), place AS ("
+	"    SELECT s.name, s.source, 0::oid AS dbid, 0::oid AS roleid, s.reset_val AS value"
+	"      FROM pg_settings s"
+	"     WHERE current_setting('session_replication_role') <> 'origin'"
+	"       AND s.name = 'session_replication_role'"
+	"       AND s.reset_val <> 'origin'"
+	"       AND s.source NOT IN ('global', 'database', 'user', 'database user', 'client')"
+	"    UNION ALL"
+	"    SELECT p.name, 'pinned', p.dbid, p.roleid, p.value"
+	"      FROM pinned p"
+	"     WHERE p.name = 'session_replication_role'"
+	"       AND p.value <> 'origin'"
+	") " REPORT_PLACES("warning", "origin", "neither triggers nor foreign keys fire");
+
 static void
 check_config_file(HealthRun *run)
 {
@@ -176,6 +208,13 @@ check_hba_file(HealthRun *run)
 {
 	if (health_may_call(run, "pg_hba_file_rules()"))
 		health_query(run, hba_file_query);
+}
+
+static void
+check_ident_file(HealthRun *run)
+{
+	if (health_may_call(run, "pg_ident_file_mappings()"))
+		health_query(run, ident_file_query);
 }
 
 /* The value of an integer setting with which sessions start, in its unit. */
@@ -318,6 +357,20 @@ const HealthCheck checks_settings[] = {
 		.weight = 1,
 		.reference = DOCS("view-pg-hba-file-rules.html"),
 		.run = check_hba_file,
+	},
+	{
+		.id = "ident_file_errors",
+		.family = "files",
+		.weight = 1,
+		.reference = DOCS("view-pg-ident-file-mappings.html"),
+		.run = check_ident_file,
+	},
+	{
+		.id = "replication_role",
+		.family = "replication_role",
+		.weight = 1,
+		.reference = DOCS("runtime-config-client.html#GUC-SESSION-REPLICATION-ROLE"),
+		.query = replication_role_query,
 	},
 	{
 		.id = "synchronous_commit_off",

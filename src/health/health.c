@@ -469,6 +469,7 @@ pin_settings(void)
 		{"plan_cache_mode", "force_generic_plan"}, /* thresholds are no reason to plan again */
 		{"bytea_output", "hex"},
 		{"standard_conforming_strings", "on"},
+		{"standard_conforming_strings", "on"},
 	};
 
 	for (int i = 0; i < lengthof(settings); i++)

@@ -112,6 +112,20 @@ fault($node, check => 'hba_file_errors', severity => 'info', object => qr/^pg_hb
   inject => sub { $node->append_conf('pg_hba.conf', 'hostssl all all 10.0.0.0/8 scram-sha-256'); $node->reload },
   mend => sub { rewrite($hba, $good); mend($node, 'postgres', $_[1]) });
 
+my $ident = $node->data_dir . '/pg_ident.conf';
+my $good_ident = slurp_file($ident);
+fault($node, check => 'ident_file_errors', severity => 'warning', object => qr/^pg_ident\.conf line \d+$/,
+  inject => sub { $node->append_conf('pg_ident.conf', 'lonely'); $node->reload },
+  mend => sub { rewrite($ident, $good_ident); mend($node, 'postgres', $_[1]) });
+
+#
+# Triggers and foreign keys
+#
+fault($node, check => 'replication_role', severity => 'warning', object => qr/of database postgres$/,
+  inject => 'ALTER DATABASE postgres SET session_replication_role = replica');
+fault($node, check => 'replication_role', severity => 'warning', object => qr/^session_replication_role$/,
+  inject => system_setting('session_replication_role', 'replica'));
+
 #
 # Memory
 #
@@ -136,8 +150,9 @@ my $unknown = "SET ROLE nobody; SELECT check_id, reason FROM pgopt_checks() WHER
 is($node->safe_psql('postgres', $unknown), <<'ROWS' =~ s/\n\z//r, 'a role without rights: unknown, with the grant');
 config_file_errors|it needs pg_show_all_file_settings(): GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO nobody;
 hba_file_errors|it needs pg_hba_file_rules(): GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO nobody;
+ident_file_errors|it needs pg_ident_file_mappings(): GRANT EXECUTE ON FUNCTION pg_ident_file_mappings() TO nobody;
 ROWS
-$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO nobody; GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO nobody');
+$node->safe_psql('postgres', 'GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO nobody; GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO nobody; GRANT EXECUTE ON FUNCTION pg_ident_file_mappings() TO nobody');
 is($node->safe_psql('postgres', $unknown), '', 'the grants that were named are enough');
 
 done_testing();

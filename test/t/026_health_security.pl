@@ -45,6 +45,8 @@ fault($node, check => 'superusers', severity => 'warning', object => qr/^"The Bo
 $node->safe_psql('postgres', 'CREATE ROLE no_login SUPERUSER');
 is(scalar(found($node, 'superusers')), 0, 'a superuser that cannot log in is none');
 
+fault($node, check => 'server_access', severity => 'warning', object => qr/^"App Role"$/,
+  inject => 'CREATE ROLE "App Role" LOGIN; GRANT pg_execute_server_program TO "App Role"');
 fault($node, check => 'md5_passwords', severity => 'warning', object => qr/^old$/,
   inject => "SET password_encryption = md5; CREATE ROLE old LOGIN PASSWORD 'secret'",
   mend => sub { mend($_[0], 'postgres', $_[1]); $node->safe_psql('postgres', "ALTER ROLE old PASSWORD 'secret'") });
@@ -61,6 +63,12 @@ fault($node, check => 'password_encryption_md5', severity => 'warning', object =
 #
 fault($node, check => 'hba_trust', severity => 'warning', object => qr/^pg_hba\.conf line \d+$/,
   inject => with_rule('host app all 10.0.0.0/8 trust'), mend => sub { without_rule($_[0], $_[1]) });
+fault($node, check => 'hba_trust', severity => 'critical', object => qr/^pg_hba\.conf line \d+$/,
+  inject => with_rule('host all all 0.0.0.0/0 trust'), mend => sub { without_rule($_[0], $_[1]) });
+is(scalar(found($node, 'encryption_off')), 0, 'without others there is nothing to encrypt');
+fault($node, check => 'encryption_off', severity => 'info', object => qr/^pg_hba\.conf$/,
+  inject => with_rule('host all all 10.0.0.0/8 scram-sha-256'),
+  mend => sub { my ($server) = @_; open my $handle, '>', $hba or die; print $handle $good; close $handle; $server->reload });
 foreach my $harmless ('hostssl all all 0.0.0.0/0 trust clientcert=verify-full', 'host all all 127.0.0.0/8 trust',
   'host all all samehost trust', 'host all all ::1/128 trust', 'host all all 10.0.0.0/8 scram-sha-256',
   'host all all 0.0.0.0/0 reject',
@@ -69,11 +77,14 @@ foreach my $harmless ('hostssl all all 0.0.0.0/0 trust clientcert=verify-full', 
   with_rule($harmless)->();
   is(join(', ', map { $_->{severity} } found($node, 'hba_trust')), 'info', "$harmless: none");
 }
-foreach my $open ('host all all 0.0.0.0/0', 'host all all ::/0', 'host all all all', 'host replication all samenet',
-  'host all all 127.0.0.1 0.0.0.0', 'hostnossl all all .example.org')
+my %open = (
+  'host all all 0.0.0.0/0' => 'critical', 'host all all ::/0' => 'critical', 'host all all all' => 'critical',
+  'host replication all samenet' => 'warning', 'host all all 127.0.0.1 0.0.0.0' => 'warning',
+  'hostnossl all all .example.org' => 'warning');
+foreach my $open (sort keys %open)
 {
   with_rule("$open trust")->();
-  is((found($node, 'hba_trust'))[0]{severity}, 'warning', "$open trust: a warning");
+  is((found($node, 'hba_trust'))[0]{severity}, $open{$open}, "$open trust: $open{$open}");
   without_rule($node);
 }
 fault($node, check => 'hba_cleartext', severity => 'warning', inject => with_rule('host all all 10.0.0.0/8 password'),
@@ -122,6 +133,7 @@ is(scalar(found($node, 'security_definer_path')), 0, 'functions that nobody can 
 $node->safe_psql('postgres', 'CREATE ROLE nobody; CREATE ROLE monitor IN ROLE pg_monitor');
 my $unknown = "SELECT check_id, reason FROM pgopt_checks() WHERE component = 'security' AND state = 'unknown' ORDER BY 1";
 is($node->safe_psql('postgres', "SET ROLE nobody; $unknown"), <<'ROWS' =~ s/\n\z//r, 'a role without rights: unknown, with the grant');
+encryption_off|it needs pg_hba_file_rules(): GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO nobody;
 hba_cleartext|it needs pg_hba_file_rules(): GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO nobody;
 hba_trust|it needs pg_hba_file_rules(): GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO nobody;
 md5_passwords|only superusers see how passwords are stored: ask as one
