@@ -13,7 +13,7 @@ use Time::HiRes qw(sleep time);
 
 use PgoptTest;
 
-our @EXPORT = qw(health_node findings found fault mend set_settings reset_settings);
+our @EXPORT = qw(health_node findings found fault mend set_settings reset_settings reload_with);
 
 # health_node($name, %options): a server as a careful user has it (durable, local socket only), with the extension
 # in the database postgres. Options as those of pgopt_node.

@@ -119,7 +119,13 @@ fault($node,
   inject => sub { running("/* export */ -- of accounts\n COPY (SELECT pg_sleep(900)) TO STDOUT") });
 close_sessions();
 
-# --- a transaction of many statements
+# --- a transaction of many statements; a dump takes what it takes
+fault($node,
+  check => 'long_transaction',
+  severity => 'info',
+  settings => { 'pgopt.long_transaction_warning' => '1s', 'pgopt.long_transaction_critical' => '1s' },
+  inject => sub { session()->query_safe("SET application_name = 'pg_dump'; BEGIN; SELECT 1") });
+close_sessions();
 foreach my $severity (qw(warning critical))
 {
   fault($node,

@@ -27,7 +27,7 @@ sub switch_wal
 sub archive_with
 {
   my ($command) = @_;
-  PgoptHealth::reload_with($node, "ALTER SYSTEM SET archive_command = '$command'");
+  reload_with($node, "ALTER SYSTEM SET archive_command = '$command'");
   return;
 }
 
@@ -110,7 +110,7 @@ foreach my $command ('', '/bin/true')
     restart => 1,
     inject => sub { archive_with($command) });
   is(scalar(found($node, 'archive_off')), 1, 'archive_off: is said instead');
-  PgoptHealth::reload_with($node, 'ALTER SYSTEM RESET archive_mode', "ALTER SYSTEM SET archive_command = '$keep'");
+  reload_with($node, 'ALTER SYSTEM RESET archive_mode', "ALTER SYSTEM SET archive_command = '$keep'");
   $node->restart;
 }
 
@@ -120,7 +120,7 @@ fault($node,
   severity => 'info',
   restart => 1,
   inject => sub {
-    PgoptHealth::reload_with($node, "ALTER SYSTEM SET archive_mode = off");
+    reload_with($node, "ALTER SYSTEM SET archive_mode = off");
     $node->restart;
   });
 fault($node,

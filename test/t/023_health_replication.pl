@@ -176,6 +176,14 @@ foreach my $severity (qw(warning critical))
     not_yet => \%not_yet,
     inject => $pause);
 }
+# one that is meant to be behind
+fault($standby,
+  check => 'replication_lag',
+  severity => 'info',
+  settings => { 'pgopt.replication_lag_warning' => '1MB', recovery_min_apply_delay => '1h' },
+  # the first commit waits, and with it what comes after it
+  inject => sub { write_wal(1); write_wal(3) },
+  mend => sub { reset_settings($standby, { recovery_min_apply_delay => 1 }) });
 fault($standby,
   check => 'replay_paused',
   severity => 'warning',
@@ -189,17 +197,17 @@ foreach my $names ('nobody', 'FIRST 2 (standby, nobody)', 'ANY 2 (standby, nobod
     check => 'sync_standby_missing',
     severity => 'critical',
     object => qr/^synchronous_standby_names$/,
-    inject => sub { PgoptHealth::reload_with($primary, "ALTER SYSTEM SET synchronous_standby_names = '$names'") });
+    inject => sub { reload_with($primary, "ALTER SYSTEM SET synchronous_standby_names = '$names'") });
 }
-PgoptHealth::reload_with($primary, "ALTER SYSTEM SET synchronous_standby_names = 'standby'");
+reload_with($primary, "ALTER SYSTEM SET synchronous_standby_names = 'standby'");
 ok(poll_until($primary, 'postgres', "SELECT sync_state = 'sync' FROM pg_stat_replication"), 'the standby is synchronous');
 is(scalar(found($primary, 'sync_standby_missing')), 0, 'sync_standby_missing: one that is connected is none');
 is($primary->safe_psql('postgres', "SET synchronous_commit = local; SET pgopt.slot_xmin_warning = 1; SELECT count(*) FROM pgopt_findings() WHERE check_id = 'sync_standby_missing'"),
   0, 'sync_standby_missing: nor is it, whatever synchronous_commit');
-PgoptHealth::reload_with($primary, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+reload_with($primary, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
 ok(poll_until($primary, 'postgres', "SET synchronous_commit = local; SELECT severity FROM pgopt_findings() WHERE check_id = 'sync_standby_missing'", 'info'),
   'sync_standby_missing: where commits do not wait it is worth knowing');
-PgoptHealth::reload_with($primary, 'ALTER SYSTEM RESET synchronous_standby_names');
+reload_with($primary, 'ALTER SYSTEM RESET synchronous_standby_names');
 
 # --- queries that recovery cancels
 fault($standby,

@@ -173,7 +173,7 @@ sub switch_wal
 sub limit_wal
 {
   my ($size) = @_;
-  PgoptHealth::reload_with($node, "ALTER SYSTEM SET max_wal_size = '$size'", "ALTER SYSTEM SET min_wal_size = '32MB'");
+  reload_with($node, "ALTER SYSTEM SET max_wal_size = '$size'", "ALTER SYSTEM SET min_wal_size = '32MB'");
   return;
 }
 limit_wal('1GB');
