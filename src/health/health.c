@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "pgstat.h"
+#include "portability/instr_time.h"
 #include "storage/fd.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -416,9 +417,12 @@ run_check(HealthRun *run)
 	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext context =
 		AllocSetContextCreate(run->context, "pgopt health check", ALLOCSET_DEFAULT_SIZES);
+	instr_time begun;
+	instr_time took;
 
 	run->found = 0;
 	run->unknown = NULL;
+	INSTR_TIME_SET_CURRENT(begun);
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -453,6 +457,9 @@ run_check(HealthRun *run)
 		put_row(run, "unknown", run->unknown, NULL);
 	else if (run->found == 0)
 		put_row(run, "ok", NULL, NULL);
+	INSTR_TIME_SET_CURRENT(took);
+	INSTR_TIME_SUBTRACT(took, begun);
+	elog(DEBUG1, "check %s took %.3f ms", run->check->id, INSTR_TIME_GET_MILLISEC(took));
 	MemoryContextSwitchTo(run->context);
 	MemoryContextDelete(context);
 }
