@@ -51,8 +51,8 @@ static Threshold stale_rows = {
 	.unit = UNIT_NUMBER,
 	.boot_value = 10000,
 	.description =
-		"Number of rows that changed since a table was analyzed below which its statistics are "
-		"never stale.",
+		"Number of rows of a table, and of those that changed since it was analyzed, below which its "
+		"statistics are never stale.",
 };
 
 static Threshold reset_memory = {
@@ -193,8 +193,8 @@ check_stale(HealthRun *run)
 		if (table->stats.modified < threshold_value(&stale_rows) || !relation_is_users(table) ||
 			100.0 * table->stats.modified < threshold_value(&stale_percent) * table->rows)
 			continue;
-		if (table->stats.modified == 0)
-			continue; /* where the thresholds are 0 */
+		if (table->stats.modified == 0 || table->rows < threshold_value(&stale_rows))
+			continue; /* any plan will do for a small table */
 		/* one that never was is the other check's */
 		if (table->stats.analyzed == 0 && !has_statistics(table->oid))
 			continue;
