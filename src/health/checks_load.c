@@ -241,7 +241,11 @@ static const char cache_hit_query[] =
 	"                       d.blks_hit * 100.0 / d.blks_fetched AS percent,"
 	"                       current_setting('block_size')::int AS block_size,"
 	"                       pg_size_bytes(current_setting('shared_buffers')) AS buffers,"
-	"                       pg_database_size(current_database()) AS size"
+	/* which asks for each file; with tens of thousands of them the catalog's pages will do */
+	"                       CASE WHEN pg_relation_size('pg_class') < 4 * 1024 * 1024"
+	"                            THEN pg_database_size(current_database())"
+	"                            ELSE (SELECT sum(c.relpages::bigint) FROM pg_class c)"
+	"                                 * current_setting('block_size')::bigint END AS size"
 	"                  FROM pgopt.counter_deltas() d, machine"
 	"                 WHERE d.blks_fetched >= greatest($3, 1)"
 	"                   AND d.blks_hit * 100.0 / nullif(d.blks_fetched, 0) < $2"

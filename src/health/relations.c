@@ -86,6 +86,9 @@ typedef struct Capacity
 
 #define FIRST_CAPACITY 512
 
+/* Of pg_class, where it is full. */
+#define ROWS_A_PAGE 38
+
 /* Zeroed room for one more. */
 #define ADD(array, count, capacity)                                                             \
 	((count) == (capacity) ? (void) ((array) = enlarge((array), &(capacity), sizeof(*(array)))) \
@@ -248,6 +251,8 @@ read_classes(Relations *relations, Capacity *capacity, Snapshot snapshot)
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple tuple;
 
+	relations->positions =
+		positions_create(CurrentMemoryContext, RelationGetNumberOfBlocks(rel) * ROWS_A_PAGE, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
@@ -623,7 +628,6 @@ health_relations(HealthRun *run)
 	old = MemoryContextSwitchTo(
 		AllocSetContextCreate(run->context, "pgopt relations", ALLOCSET_DEFAULT_SIZES));
 	relations = run->relations = palloc0(sizeof(Relations));
-	relations->positions = positions_create(CurrentMemoryContext, 4 * FIRST_CAPACITY, NULL);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	read_classes(relations, &capacity, snapshot);
 	read_indexes(relations, &pieces, snapshot);
