@@ -199,7 +199,10 @@ static const char replication_lag[] =
 	"         'replay_lag_seconds', extract(epoch FROM r.replay_lag), "
 	"         'sync_state', r.sync_state, "
 	"         'slot', r.slot_name), "
-	"       NULL::timestamptz, NULL, NULL "
+	"       NULL::timestamptz, "
+	"       '-- on the receiver: is replay paused (then SELECT pg_wal_replay_resume();), does a "
+	"query hold it up, is its disk or the network too slow?', "
+	"       NULL "
 	"  FROM (SELECT r.*, s.slot_name, "
 	"               pg_wal_lsn_diff(" CURRENT_LSN ", "
 	"                 coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn, r.sent_lsn))::bigint AS lag "
@@ -232,8 +235,10 @@ static const char subscription_down[] =
 	"SELECT CASE WHEN s.subenabled THEN 'critical' ELSE 'warning' END, "
 	"       format('subscription %I', s.subname), "
 	"       CASE WHEN s.subenabled "
-	"            THEN format('no process applies the changes of subscription %I: the server log says why', "
-	"                        s.subname) "
+	"            THEN format('no process applies the changes of subscription %I%s: the server log says why', "
+	"                        s.subname, "
+	"                        CASE WHEN e.apply_error_count > 0 "
+	"                             THEN format(' (%s errors so far)', e.apply_error_count) END) "
 	"            WHEN s.subdisableonerr AND e.apply_error_count + e.sync_error_count > 0 "
 	"            THEN format('subscription %I disabled itself after an error', s.subname) "
 	"            ELSE format('subscription %I is disabled', s.subname) END, "
@@ -245,7 +250,9 @@ static const char subscription_down[] =
 	"         'apply_errors', e.apply_error_count, "
 	"         'sync_errors', e.sync_error_count), "
 	"       NULL::timestamptz, "
-	"       CASE WHEN s.subenabled THEN NULL "
+	"       CASE WHEN s.subenabled "
+	"            THEN format('-- is the publisher there?  A change that cannot be applied: ALTER SUBSCRIPTION %I"
+	" SKIP (lsn = ...), with the LSN of the server log', s.subname) "
 	"            WHEN s.subslotname IS NULL "
 	"            THEN format('DROP SUBSCRIPTION %I; -- it has no slot; or give it one and enable it', "
 	"                        s.subname) "
@@ -258,7 +265,29 @@ static const char subscription_down[] =
 	"   AND NOT pg_is_in_recovery() "
 	"   AND (NOT s.subenabled "
 	"        OR NOT EXISTS (SELECT FROM pg_stat_subscription w "
-	"                        WHERE w.subid = s.oid AND w.pid IS NOT NULL AND w.relid IS NULL))";
+	"                        WHERE w.subid = s.oid AND w.pid IS NOT NULL AND w.relid IS NULL)) "
+	"UNION ALL "
+	"SELECT 'warning', "
+	"       format('subscription %I', s.subname), "
+	"       format('the first copy of %s of subscription %I fails again and again: the server log says why', "
+	"              string_agg(r.srrelid::regclass::text, ', ' ORDER BY r.srrelid), s.subname), "
+	"       jsonb_build_object("
+	"         'subscription', s.subname, "
+	"         'tables', jsonb_agg(r.srrelid::regclass::text ORDER BY r.srrelid), "
+	"         'sync_errors', max(e.sync_error_count)), "
+	"       NULL::timestamptz, "
+	"       string_agg(format('-- TRUNCATE %s; if the publisher has all of its rows', "
+	"                         r.srrelid::regclass), E'\\n' ORDER BY r.srrelid), "
+	"       'ACCESS EXCLUSIVE on the table' "
+	"  FROM pg_subscription s "
+	"  JOIN pg_database d ON d.oid = s.subdbid "
+	"  JOIN pg_subscription_rel r ON r.srsubid = s.oid AND r.srsubstate IN ('i', 'd') "
+	"  JOIN pg_stat_subscription_stats e ON e.subid = s.oid "
+	" WHERE d.datname = current_database() "
+	"   AND NOT pg_is_in_recovery() "
+	"   AND s.subenabled "
+	"   AND e.sync_error_count > 0 "
+	" GROUP BY s.subname";
 
 /* Commits wait for ever. */
 static void
@@ -308,6 +337,8 @@ check_standby_connected(HealthRun *run)
 	Finding finding = {
 		.severity = from_archive ? "warning" : "critical",
 		.object = "this standby",
+		.remedy =
+			"-- does the primary run, and does it let primary_conninfo in?  The server log says why not",
 	};
 
 	if (!RecoveryInProgress() || PrimaryConnInfo == NULL || PrimaryConnInfo[0] == '\0')
