@@ -143,11 +143,14 @@ extern void health_query(HealthRun *run, const char *query);
 /* The managed views, evaluated and planned; and run->db. */
 extern Registry *health_registry(HealthRun *run);
 
-/* A jsonb string. */
+/* A jsonb string; null for NULL. */
 extern char *health_json_string(const char *text);
 
 /* May the caller call the function of the server's, "name(types)"?  Where not, the check cannot tell. */
 extern bool health_may_call(HealthRun *run, const char *function);
+
+/* "ALTER SYSTEM SET shared_preload_libraries = ..." with those that are there and one more. */
+extern char *health_preload_remedy(const char *library);
 
 /* Bytes of memory that the machine, or the container, has; 0 where it does not tell. */
 extern double health_machine_memory(void);

@@ -19,6 +19,7 @@
 #include "access/htup_details.h"
 #include "access/reloptions.h"
 #include "access/table.h"
+#include "access/xlog.h"
 #include "catalog/catalog.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
@@ -144,10 +145,12 @@ open_at_once(Oid relid, bool *locked)
 	return rel;
 }
 
+/* Has it files here?  On a standby an unlogged relation has none to speak of. */
 static bool
 has_storage(Relation rel)
 {
-	return RELKIND_HAS_STORAGE(rel->rd_rel->relkind) && !RELATION_IS_OTHER_TEMP(rel);
+	return RELKIND_HAS_STORAGE(rel->rd_rel->relkind) && !RELATION_IS_OTHER_TEMP(rel) &&
+		   (RelationIsPermanent(rel) || RelationUsesLocalBuffers(rel) || !RecoveryInProgress());
 }
 
 static void
@@ -231,6 +234,8 @@ collect_all(BloatTargets *targets, bool indexes, double min_size)
 			if (!OidIsValid(table))
 				continue;
 		}
+		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table)))
+			continue;
 		if (!may_measure(table))
 		{
 			targets->refused += found[i].relid == found[i].table || indexes;
@@ -490,7 +495,8 @@ table_remedy(Relation table, const BloatEstimate *estimate, const char **remedy,
 			*reason = "dead rows that autovacuum is forbidden to remove: a vacuum makes their "
 					  "space usable again";
 		}
-		else if (options == NULL || options->autovacuum.vacuum_scale_factor < 0)
+		else if ((options == NULL || options->autovacuum.vacuum_scale_factor < 0) &&
+				 !IsSystemRelation(table))
 		{
 			*remedy = psprintf("VACUUM (ANALYZE) %s;\n"
 							   "ALTER TABLE %s SET (autovacuum_vacuum_scale_factor = 0.05); "
@@ -516,7 +522,9 @@ table_remedy(Relation table, const BloatEstimate *estimate, const char **remedy,
 	{
 		*remedy = psprintf("VACUUM (FULL, ANALYZE) %s;", name);
 		*lock = "ACCESS EXCLUSIVE on the table";
-		if (OidIsValid(get_extension_oid("pg_repack", true)))
+		/* a name of several lines would end the comment */
+		if (OidIsValid(get_extension_oid("pg_repack", true)) && strpbrk(name, "\r\n") == NULL &&
+			strpbrk(get_database_name(MyDatabaseId), "\r\n") == NULL)
 			*remedy = psprintf("%s\n-- or, in a shell, without that lock: pg_repack -d %s -t %s",
 							   *remedy,
 							   quote_identifier(get_database_name(MyDatabaseId)),

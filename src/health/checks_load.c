@@ -12,14 +12,11 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
-#include "catalog/pg_authid.h"
 #include "commands/extension.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/varlena.h"
 
 #include "core.h"
 #include "health.h"
@@ -450,27 +447,6 @@ statements_available(void)
 	return available;
 }
 
-/* "ALTER SYSTEM SET shared_preload_libraries = ..." with those that are there, as far as the caller may see them. */
-static char *
-preload_remedy(void)
-{
-	StringInfoData sql;
-	List *names = NIL;
-	ListCell *cell;
-	bool visible = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS);
-
-	initStringInfo(&sql);
-	appendStringInfoString(&sql, "ALTER SYSTEM SET shared_preload_libraries = ");
-	if (visible && shared_preload_libraries_string != NULL &&
-		SplitDirectoriesString(pstrdup(shared_preload_libraries_string), ',', &names))
-		foreach(cell, names)
-			appendStringInfo(&sql, "%s, ", quote_literal_cstr((char *) lfirst(cell)));
-	appendStringInfo(&sql,
-					 "'" MONITOR_STATEMENTS "'; -- %sthen restart",
-					 visible ? "" : "with those already there; ");
-	return sql.data;
-}
-
 static void
 check_statements(HealthRun *run)
 {
@@ -498,7 +474,7 @@ check_statements(HealthRun *run)
 		finding.remedy = psprintf(
 			"%s%s",
 			installed || RecoveryInProgress() ? "" : "CREATE EXTENSION pg_stat_statements;\n",
-			preload_remedy());
+			health_preload_remedy(MONITOR_STATEMENTS));
 		finding.remedy_lock = "restart of the server";
 	}
 	health_report(run, &finding);

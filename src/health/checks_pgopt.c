@@ -5,14 +5,10 @@
 #include "pgopt.h"
 
 #include "access/xlog.h"
-#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "storage/procarray.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
-#include "utils/varlena.h"
 
 #include "changes.h"
 #include "core.h"
@@ -25,22 +21,6 @@ static Threshold loss_memory = {
 	.description = "How long changes that could not be counted are worth a warning.",
 };
 
-/* "a, b" as "'a', 'b', " */
-static char *
-quoted_elements(const char *list)
-{
-	StringInfoData text;
-	List *elements;
-	ListCell *lc;
-
-	initStringInfo(&text);
-	if (!SplitDirectoriesString(pstrdup(list), ',', &elements))
-		return text.data;
-	foreach(lc, elements)
-		appendStringInfo(&text, "%s, ", quote_literal_cstr((char *) lfirst(lc)));
-	return text.data;
-}
-
 static void
 check_preload(HealthRun *run)
 {
@@ -51,19 +31,10 @@ check_preload(HealthRun *run)
 		.evidence = "{\"preloaded\": false}",
 		.remedy_lock = "restart of the server",
 	};
-	const char *libraries = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS)
-								? GetConfigOption("shared_preload_libraries", true, false)
-								: NULL;
 
 	if (pgopt_is_preloaded())
 		return;
-
-	/* the list's elements as they stand: SET takes each as a string */
-	finding.remedy =
-		libraries != NULL
-			? psprintf("ALTER SYSTEM SET shared_preload_libraries = %s'pgopt'; -- then restart",
-					   quoted_elements(libraries))
-			: "-- add pgopt to shared_preload_libraries, and restart";
+	finding.remedy = health_preload_remedy("pgopt");
 	health_report(run, &finding);
 }
 
@@ -91,8 +62,9 @@ check_worker(HealthRun *run)
 	finding.evidence = psprintf("{\"launcher_running\": %s, \"managed_views\": %d}",
 								launcher_is_running() ? "true" : "false",
 								health_registry(run)->nviews);
-	finding.remedy =
-		"ALTER SYSTEM SET max_worker_processes = 16; -- then restart, if the server log says that no worker could be started";
+	finding.remedy = psprintf(
+		"ALTER SYSTEM SET max_worker_processes = %d; -- then restart, if the server log says that no worker could be started",
+		max_worker_processes + 8);
 	finding.remedy_lock = "restart of the server";
 	health_report(run, &finding);
 }
@@ -144,7 +116,7 @@ check_unknown_changes(HealthRun *run)
 	if (run->db == NULL || database_lost(run->db) == 0)
 		return;
 	finding.since = (TimestampTz) pg_atomic_read_u64(&run->db->lost_at);
-	if (TimestampDifferenceExceeds(finding.since, run->now, loss_memory.value * 1000))
+	if (run->now - finding.since >= loss_memory.value * USECS_PER_SEC)
 		return;
 	/* a text search configuration, or a collation, is changed on purpose; and where no view reads tables, none is hurt */
 	if (database_lost(run->db) == pg_atomic_read_u64(&run->db->lost[LOST_CATALOG]) ||

@@ -335,8 +335,9 @@ check_no_key(HealthRun *run)
 typedef struct Disabled
 {
 	RelationInfo *table;
-	StringInfoData names;  /* ", " between them */
-	StringInfoData remedy; /* of those that users made */
+	StringInfoData names; /* ", " between them */
+	StringInfoData
+		remedy; /* each by name: ENABLE TRIGGER ALL would change those that fire always, too */
 	int users;
 	int foreign_keys; /* the server's own */
 } Disabled;
@@ -363,10 +364,10 @@ describe_disabled(HealthRun *run, const Suspect *suspect, Finding *finding)
 								 disabled->users,
 								 disabled->foreign_keys,
 								 health_json_string(disabled->names.data));
-	finding->remedy =
-		disabled->foreign_keys > 0
-			? psprintf("ALTER TABLE %s ENABLE TRIGGER ALL; -- checks no row of before", name)
-			: psprintf("ALTER TABLE %s%s;", name, disabled->remedy.data);
+	finding->remedy = psprintf("ALTER TABLE %s%s;%s",
+							   name,
+							   disabled->remedy.data,
+							   disabled->foreign_keys > 0 ? " -- checks no row of before" : "");
 	finding->remedy_lock = "SHARE ROW EXCLUSIVE on the table";
 	return true;
 }
@@ -411,6 +412,7 @@ check_triggers(HealthRun *run)
 		Form_pg_trigger form = (Form_pg_trigger) GETSTRUCT(tuple);
 		RelationInfo *table;
 		Disabled *disabled;
+		const char *name;
 
 		CHECK_FOR_INTERRUPTS();
 		if (form->tgenabled != TRIGGER_DISABLED)
@@ -430,17 +432,13 @@ check_triggers(HealthRun *run)
 			initStringInfo(&disabled->remedy);
 			suspects_add(&suspects, SEVERITY_WARNING, table->rows, disabled, NULL);
 		}
+		name = quote_identifier(NameStr(form->tgname));
+		appendStringInfo(
+			&disabled->remedy, "%s ENABLE TRIGGER %s", disabled->remedy.len > 0 ? "," : "", name);
 		if (form->tgisinternal)
 			disabled->foreign_keys++;
 		else
-		{
-			const char *name = quote_identifier(NameStr(form->tgname));
-
-			appendStringInfo(&disabled->names, "%s%s", disabled->users > 0 ? ", " : "", name);
-			appendStringInfo(
-				&disabled->remedy, "%s ENABLE TRIGGER %s", disabled->users > 0 ? "," : "", name);
-			disabled->users++;
-		}
+			appendStringInfo(&disabled->names, "%s%s", disabled->users++ > 0 ? ", " : "", name);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

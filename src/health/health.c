@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -30,6 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 #include "compat.h"
 #include "core.h"
@@ -185,6 +187,8 @@ health_json_string(const char *text)
 {
 	StringInfoData json;
 
+	if (text == NULL)
+		return "null"; /* a name that is gone by now */
 	initStringInfo(&json);
 	escape_json(&json, text);
 	return json.data;
@@ -231,6 +235,26 @@ health_machine_memory(void)
 	if (memory <= 0)
 		return limit;
 	return limit > 0 ? Min(limit, memory) : memory;
+}
+
+/* As far as the caller may see those that are there: without them it must not be run. */
+char *
+health_preload_remedy(const char *library)
+{
+	StringInfoData sql;
+	List *names = NIL;
+	ListCell *cell;
+
+	if (!has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS))
+		return psprintf("-- add '%s' to shared_preload_libraries; then restart", library);
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "ALTER SYSTEM SET shared_preload_libraries = ");
+	if (shared_preload_libraries_string != NULL &&
+		SplitDirectoriesString(pstrdup(shared_preload_libraries_string), ',', &names))
+		foreach(cell, names)
+			appendStringInfo(&sql, "%s, ", quote_literal_cstr((char *) lfirst(cell)));
+	appendStringInfo(&sql, "'%s'; -- then restart", library);
+	return sql.data;
 }
 
 Registry *
