@@ -44,6 +44,8 @@ sub switch_wal
 {
   my ($n) = @_;
   $primary->safe_psql('postgres', "SELECT pg_create_restore_point('x'); SELECT pg_switch_wal()") foreach 1 .. $n;
+  # before a checkpoint removes what the standby has no slot for
+  $primary->wait_for_catchup($standby);
   return;
 }
 
