@@ -30,14 +30,14 @@ static Threshold failing_warning = {
 static Threshold backlog_warning = {
 	.name = "archive_backlog_warning",
 	.unit = UNIT_NUMBER,
-	.boot_value = 64,
+	.boot_value = 16,
 	.description = "WAL files that wait for the archiver from which they are a warning.",
 };
 
 static Threshold backlog_critical = {
 	.name = "archive_backlog_critical",
 	.unit = UNIT_NUMBER,
-	.boot_value = 512,
+	.boot_value = 256,
 	.description = "WAL files that wait for the archiver from which they are critical.",
 };
 
@@ -65,7 +65,7 @@ static const char archiver_failing[] =
 	"         'failed_count', s.failed_count, "
 	"         'archive_command', current_setting('archive_command'), "
 	"         'archive_library', current_setting('archive_library')), "
-	"       coalesce(s.last_archived_time, s.stats_reset), "
+	"       coalesce(s.last_archived_time, s.last_failed_time), "
 	"       'SELECT pg_switch_wal(); -- after what archive_command calls works again: the server log "
 	"says why it failed', "
 	"       'none' "

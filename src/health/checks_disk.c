@@ -119,6 +119,9 @@ report_space(HealthRun *run, const FileSystem *system)
 	Finding finding = {
 		.severity = percent >= threshold_value(&disk_critical) ? "critical" : "warning",
 		.object = system->uses.data,
+		.remedy = psprintf("-- free space on the file system of %s, or enlarge it; what takes it: "
+						   "SELECT * FROM pgopt_database_sizes, pgopt_table_sizes",
+						   system->path),
 	};
 
 	if (percent < threshold_value(&disk_warning))

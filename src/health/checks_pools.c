@@ -16,7 +16,7 @@ static Threshold churn_rate = {
 static Threshold churn_least = {
 	.name = "pool_churn_sessions",
 	.unit = UNIT_NUMBER,
-	.boot_value = 1000,
+	.boot_value = 300,
 	.description = "New sessions within the hour that there must be before their rate counts.",
 };
 

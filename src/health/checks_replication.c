@@ -176,7 +176,9 @@ static const char slot_unlimited[] =
 	"       format('ALTER SYSTEM SET max_slot_wal_keep_size = %L; SELECT pg_reload_conf(); -- less than "
 	"the disk of pg_wal has', "
 	"              pg_size_pretty(greatest(8 * pg_size_bytes(current_setting('max_wal_size')), "
-	"                                      pg_size_bytes('8GB')))), "
+	"                                      pg_size_bytes('8GB'), " /* or it would end slots */
+	"                                      max(2 * pg_wal_lsn_diff(" CURRENT_LSN ", "
+	"                                                              s.restart_lsn))::bigint))), "
 	"       'none' "
 	"  FROM pg_replication_slots s "
 	" WHERE NOT s.temporary "
@@ -295,7 +297,9 @@ check_sync_standbys(HealthRun *run)
 {
 	SyncRepStandbyData *standbys;
 	int connected;
-	bool waits = synchronous_commit > SYNCHRONOUS_COMMIT_LOCAL_FLUSH;
+	/* what the caller set for himself is no matter */
+	const char *commit = GetConfigOptionResetString("synchronous_commit");
+	bool waits = strcmp(commit, "off") != 0 && strcmp(commit, "local") != 0;
 	const char *names = GetConfigOption("synchronous_standby_names", false, false);
 	Finding finding = {
 		.severity = waits ? "critical" : "info",
@@ -321,7 +325,7 @@ check_sync_standbys(HealthRun *run)
 				 connected,
 				 SyncRepConfig->num_sync,
 				 health_json_string(names),
-				 GetConfigOption("synchronous_commit", false, false));
+				 commit);
 	health_report(run, &finding);
 }
 

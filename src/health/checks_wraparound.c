@@ -303,6 +303,7 @@ static void
 check_freeze_overdue(HealthRun *run)
 {
 	double limit = threshold_value(&freeze_factor) * autovacuum_freeze_max_age;
+	double told = threshold_value(&xid_warning) / 100 * ID_SPACE;
 	OldTable *tables;
 	int n;
 	Finding finding = {
@@ -311,8 +312,8 @@ check_freeze_overdue(HealthRun *run)
 	};
 
 	tables = old_tables(run, xid_age_of, limit, &n);
-	if (n == 0)
-		return;
+	if (n == 0 || tables[0].age >= told)
+		return; /* of what is older, xid_age tells */
 	finding.object =
 		n == 1 ? relation_name(tables[0].table->oid)
 			   : psprintf("database %s", quote_identifier(get_database_name(MyDatabaseId)));

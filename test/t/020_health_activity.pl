@@ -359,9 +359,9 @@ is(join(', ', sort keys %seen), '', 'pgbench with 8 clients is no finding');
 
 # --- connections, on a server with few
 $node->stop;
-my $small = health_node('small', conf => "max_connections = 13\n");
+my $small = health_node('small', conf => "max_connections = 21\n");
 $node = $small;
-foreach my $case ([ 'warning', 7 ], [ 'critical', 8 ])
+foreach my $case ([ 'warning', 15 ], [ 'critical', 17 ])
 {
   my ($severity, $n) = @$case;
   fault($node,
@@ -377,7 +377,7 @@ fault($node,
   check => 'connections',
   severity => 'warning',
   inject => sub {
-    session() foreach 1 .. 3;
+    session() foreach 1 .. 11;
     session()->query_safe('BEGIN; SELECT 1') foreach 1 .. 2;
     running('SELECT pg_sleep(900)') foreach 1 .. 2;
   },
