@@ -49,9 +49,12 @@ typedef struct BloatBudget
 	int most;
 	double share;
 	double target;
+	bool rows_only;
 } BloatBudget;
 
 extern const BloatBudget bloat_budget_full;   /* what the SQL functions use */
+extern const BloatBudget bloat_budget_index;  /* and they for indexes */
+extern const BloatBudget bloat_budget_rows;   /* an index's table, for bloat_measure_index() */
 extern const BloatBudget bloat_budget_screen; /* 32 pages */
 
 /*

@@ -196,6 +196,12 @@ typedef RelFileNode CompatFiles;
 #define COMPAT_SLOT_LOST_REASON    "'wal_removed'"
 #define COMPAT_SLOT_INACTIVE_SINCE "NULL::timestamptz"
 #define COMPAT_SLOT_SYNCED         "false"
+
+/* 16 renamed the name of a relation's files. */
+#if PG_VERSION_NUM >= 160000
+#define compat_rel_files(rel) ((rel)->rd_locator)
+#else
+#define compat_rel_files(rel) ((rel)->rd_node)
 #endif
 
 #endif /* PGOPT_COMPAT_H */

@@ -58,9 +58,13 @@ const BloatBudget bloat_budget_full = {
 const BloatBudget bloat_budget_screen = {
 	.whole = 32, .first = 32, .most = 32, .share = 0, .target = 0};
 
+/* An index has a page with a few hundred entries where a table has a few rows. */
+const BloatBudget bloat_budget_index = {
+	.whole = 1000, .first = 96, .most = 1000, .share = 0.012, .target = 1.0};
+
 /* For an index's table only the number of its rows is wanted. */
-static const BloatBudget rows_budget = {
-	.whole = 1000, .first = 160, .most = 640, .share = 0.005, .target = 0.8};
+const BloatBudget bloat_budget_rows = {
+	.whole = 500, .first = 96, .most = 640, .share = 0.005, .target = 0.8, .rows_only = true};
 
 /* A relation to measure.  table is that of an index, or owner of a TOAST table. */
 typedef struct BloatTarget
@@ -712,8 +716,8 @@ pgopt_index_bloat(PG_FUNCTION_ARGS)
 				const BloatEstimate *heap = NULL;
 
 				if (index->rd_rel->relam == BTREE_AM_OID)
-					heap = table_estimate(estimates, table, &rows_budget);
-				bloat_measure_index(index, table, heap, &bloat_budget_full, &estimate);
+					heap = table_estimate(estimates, table, &bloat_budget_rows);
+				bloat_measure_index(index, table, heap, &bloat_budget_index, &estimate);
 				put_index_row(rsinfo, target, index, &estimate, estimate.reason);
 				relation_close(index, AccessShareLock);
 			}

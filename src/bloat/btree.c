@@ -49,12 +49,23 @@
 typedef struct LeafPacking
 {
 	double pages;
-	double used;
+	int used;
 	int items;
-	Size last;       /* size of the last item */
-	Size last_extra; /* of it, a posting list that its high key would not have */
-	Size reserve;    /* what the fillfactor leaves free */
+	int last;       /* size of the last item */
+	int last_extra; /* of it, a posting list that its high key would not have */
+	int reserve;    /* what the fillfactor leaves free */
 } LeafPacking;
+
+/*
+ * Runs of equal keys that were looked up: their rows and bytes as a build would
+ * leave them, as chance alone would, and squares of the differences.
+ */
+typedef struct LookUps
+{
+	double rows, bytes;
+	double supposed_rows, supposed_bytes;
+	double bb, br, rr;
+} LookUps;
 
 typedef struct TreeWalk
 {
@@ -82,18 +93,35 @@ typedef struct TreeWalk
 	BlockNumber table_blocks;
 	Buffer table_buffer;
 	SnapshotData not_removable;
-	double seen_bytes; /* of runs of equal keys: as their rows are */
-	double seen_rows;
-	double supposed_bytes; /* and as the chance of survival made of them */
-	double supposed_rows;
+	LookUps seen;
 } TreeWalk;
 
 static double
 packing_position(const LeafPacking *packing)
 {
-	double used = packing->used / (TREE_PAGE_SPACE - packing->reserve);
+	double used = (double) packing->used / (TREE_PAGE_SPACE - packing->reserve);
 
 	return packing->pages + Min(used, 1.0);
+}
+
+/* Same bytes in the key: good enough, and what a build goes by.  Sizes are multiples of 8. */
+static inline bool
+same_key(IndexTuple a, Size size_a, IndexTuple b, Size size_b)
+{
+	const uint16 form = INDEX_NULL_MASK | INDEX_VAR_MASK;
+	const char *key_a = (const char *) a + sizeof(IndexTupleData);
+	const char *key_b = (const char *) b + sizeof(IndexTupleData);
+	uint64 head_a, head_b;
+
+	if (size_a != size_b || ((a->t_info ^ b->t_info) & form) != 0)
+		return false;
+	if (size_a <= sizeof(IndexTupleData))
+		return true;
+	memcpy(&head_a, key_a, sizeof(head_a));
+	memcpy(&head_b, key_b, sizeof(head_b));
+	return head_a == head_b && memcmp(key_a + sizeof(head_a),
+									  key_b + sizeof(head_b),
+									  size_a - sizeof(IndexTupleData) - sizeof(head_a)) == 0;
 }
 
 /* --- packing ---------------------------------------------------------------------------- */
@@ -131,19 +159,19 @@ measure_pivot(TreeWalk *walk, IndexTuple left, IndexTuple right, Size right_size
  * Adds an item, as _bt_buildadd() does.  extra is the part of it that is a
  * posting list.
  */
-static void
-pack_item(TreeWalk *walk, Size size, Size extra, bool same_key)
+static inline void
+pack_item(TreeWalk *walk, int size, int extra, bool equal_keys)
 {
 	LeafPacking *packing = &walk->packing;
-	double left = TREE_PAGE_SPACE - packing->used - sizeof(ItemIdData);
+	int left = (int) (TREE_PAGE_SPACE - sizeof(ItemIdData)) - packing->used;
 
-	if (left < size + MAXALIGN(sizeof(ItemPointerData)) ||
+	if (left < size + (int) MAXALIGN(sizeof(ItemPointerData)) ||
 		(left + packing->last_extra < packing->reserve && packing->items >= 2))
 	{
 		packing->pages++;
 		packing->used = packing->last + sizeof(ItemIdData);
 		packing->items = 1;
-		if (same_key)
+		if (equal_keys)
 			measure_pivot(walk, walk->key, walk->key, walk->key_size);
 		else
 			measure_pivot(walk, walk->previous_key, walk->key, walk->key_size);
@@ -155,7 +183,7 @@ pack_item(TreeWalk *walk, Size size, Size extra, bool same_key)
 }
 
 /* How many of n entries are still there after a rebuild. */
-static int
+static inline int
 survivors(TreeWalk *walk, int n)
 {
 	int left = 0;
@@ -168,7 +196,7 @@ survivors(TreeWalk *walk, int n)
 }
 
 /* Rows that a posting list of a build holds at most, with this key; 1 where it makes none. */
-static int
+static inline int
 posting_limit(const TreeWalk *walk, Size key_size)
 {
 	Size most = MAXALIGN_DOWN(MAX_POSTING_SIZE);
@@ -183,16 +211,24 @@ posting_limit(const TreeWalk *walk, Size key_size)
  * the page waits for the next such run: of long runs only full posting lists
  * count, and the rest where they end.
  */
-static int
+static inline int
 flush_run(TreeWalk *walk, bool goes_on)
 {
-	int most = posting_limit(walk, walk->key_size);
+	int most;
 	int left, kept;
 	bool first = true;
 
 	if (walk->key == NULL || walk->run == 0)
 		return 0;
 	kept = left = survivors(walk, walk->run);
+	if (left == 1 && !goes_on)
+	{
+		pack_item(walk, walk->key_size, 0, false);
+		walk->run = 0;
+		walk->previous_key = walk->key;
+		return 1;
+	}
+	most = posting_limit(walk, walk->key_size);
 	if (most > 1 && goes_on)
 	{
 		left += walk->carried;
@@ -211,18 +247,6 @@ flush_run(TreeWalk *walk, bool goes_on)
 	walk->run = 0;
 	walk->previous_key = walk->key;
 	return kept;
-}
-
-/* Same bytes in the key: good enough, and what a build goes by. */
-static bool
-same_key(IndexTuple a, Size size_a, IndexTuple b, Size size_b)
-{
-	const uint16 form = INDEX_NULL_MASK | INDEX_VAR_MASK;
-
-	return size_a == size_b && (a->t_info & form) == (b->t_info & form) &&
-		   memcmp((char *) a + sizeof(IndexTupleData),
-				  (char *) b + sizeof(IndexTupleData),
-				  size_a - sizeof(IndexTupleData)) == 0;
 }
 
 /* --- pages -------------------------------------------------------------------------------- */
@@ -266,15 +290,62 @@ run_bytes(const TreeWalk *walk, Size key_size, int rows)
 	return bytes;
 }
 
+/* What a run of so many rows takes on average when each stays with the same probability. */
+static double
+supposed_bytes(const TreeWalk *walk, Size key_size, int rows)
+{
+	double q = walk->survival;
+	double chance = pow(1 - q, rows); /* that none is left */
+	double bytes = 0;
+
+	if (q >= 1.0 || rows > 64)
+		return run_bytes(walk, key_size, (int) rint(rows * q));
+	for (int left = 1; left <= rows; left++)
+	{
+		chance *= q / (1 - q) * (rows - left + 1) / left;
+		bytes += chance * run_bytes(walk, key_size, left);
+	}
+	return bytes;
+}
+
 static void
 look_up_run(TreeWalk *walk, Size key_size, int rows, int kept)
 {
-	int supposed = survivors(walk, rows);
+	LookUps *seen = &walk->seen;
+	double supposed = supposed_bytes(walk, key_size, rows);
+	double bytes = run_bytes(walk, key_size, kept);
+	double more_bytes = bytes - supposed;
+	double more_rows = kept - rows * walk->survival;
 
-	walk->seen_bytes += run_bytes(walk, key_size, kept);
-	walk->seen_rows += kept;
-	walk->supposed_bytes += run_bytes(walk, key_size, supposed);
-	walk->supposed_rows += supposed;
+	seen->bytes += bytes;
+	seen->rows += kept;
+	seen->supposed_bytes += supposed;
+	seen->supposed_rows += rows * walk->survival;
+	seen->bb += more_bytes * more_bytes;
+	seen->br += more_bytes * more_rows;
+	seen->rr += more_rows * more_rows;
+}
+
+/*
+ * By how much an entry that stays takes more, or less, than if dead rows were
+ * spread evenly over the keys.  What may be chance is mostly left out.
+ */
+static double
+key_share(const LookUps *seen, double *error)
+{
+	double each, share, noise;
+
+	*error = 0;
+	if (seen->rows <= 0 || seen->supposed_rows <= 0)
+		return 1.0;
+	each = seen->supposed_bytes / seen->supposed_rows;
+	share = seen->bytes / seen->rows / each;
+	noise = sqrt(Max(seen->bb - 2 * each * seen->br + each * each * seen->rr, 0)) /
+			seen->supposed_bytes;
+	*error = noise;
+	if (fabs(share - 1) <= noise)
+		return 1.0;
+	return 1 + (share - 1) * (1 - (noise * noise) / ((share - 1) * (share - 1)));
 }
 
 /*
@@ -336,6 +407,7 @@ measure_leaf(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
 	double before = packing_position(&walk->packing);
 	bool goes_on = false;
 	int kept = 0;
+	int all = 0;
 
 	walk->key = walk->previous_key = NULL;
 	walk->run = 0;
@@ -358,7 +430,7 @@ measure_leaf(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
 			value[PAGE_DEAD] += MAXALIGN(IndexTupleSize(entry)) + sizeof(ItemIdData);
 			continue;
 		}
-		value[PAGE_RAW_ENTRIES] += rows;
+		all += rows;
 		if (walk->deduplicate && walk->key != NULL &&
 			same_key(walk->key, walk->key_size, entry, size))
 			walk->run += rows;
@@ -379,6 +451,7 @@ measure_leaf(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
 	}
 	kept += flush_run(walk, goes_on);
 	walk->key = walk->previous_key = NULL;
+	value[PAGE_RAW_ENTRIES] = all;
 	value[PAGE_ENTRIES] = kept;
 	value[PAGE_REWRITTEN] = packing_position(&walk->packing) - before;
 	if (walk->look_up)
@@ -476,18 +549,14 @@ static double
 rebuilt_leaves(const Sample *sample, const TreeWalk *walk, const BloatEstimate *heap, double *error)
 {
 	double n = sample->population;
-	double direct, direct_error, ratio, ratio_error, by_rows, by_rows_error, weight, key_share;
-
-	direct = n * sample_mean(sample, PAGE_REWRITTEN, &direct_error);
-	direct_error *= n;
-	*error = direct_error;
+	double direct, direct_error, ratio, ratio_error, by_rows, by_rows_error, weight, share;
+	double share_error;
 
 	/* Dead rows that share their keys with live ones vanish without a trace, others do not. */
-	key_share = 1.0;
-	if (walk->seen_rows > 0 && walk->supposed_rows > 0)
-		key_share =
-			(walk->seen_bytes / walk->seen_rows) / (walk->supposed_bytes / walk->supposed_rows);
-	direct *= key_share;
+	share = key_share(&walk->seen, &share_error);
+	direct = share * n * sample_mean(sample, PAGE_REWRITTEN, &direct_error);
+	direct_error = hypot(share * n * direct_error, share_error * direct);
+	*error = direct_error;
 
 	if (heap == NULL || heap->confidence == BLOAT_UNKNOWN || !walk->rel->rd_index->indisvalid ||
 		walk->partial)
@@ -496,11 +565,12 @@ rebuilt_leaves(const Sample *sample, const TreeWalk *walk, const BloatEstimate *
 		return direct;
 
 	/* Every row that stays has one entry: what does an entry take? */
-	ratio = sample_ratio(sample, PAGE_REWRITTEN, PAGE_ENTRIES, &ratio_error) * key_share;
+	ratio = share * sample_ratio(sample, PAGE_REWRITTEN, PAGE_ENTRIES, &ratio_error);
 	if (ratio <= 0)
 		return direct;
 	by_rows = ratio * heap->entries;
-	by_rows_error = hypot(ratio * heap->entries_error, heap->entries * ratio_error);
+	by_rows_error = hypot(ratio * heap->entries_error, heap->entries * share * ratio_error);
+	by_rows_error = hypot(by_rows_error, share_error * by_rows);
 	if (walk->survival < 0.98)
 	{
 		*error = by_rows_error;
@@ -535,7 +605,7 @@ conclude(const Sample *sample, const TreeWalk *walk, const BloatEstimate *heap,
 	estimate->entries_error *= n;
 
 	/* Which entries are dead is not known, and what keys they share. */
-	doubt = 0.003 + 0.03 * (1.0 - walk->survival);
+	doubt = (walk->deduplicate ? 0.005 : 0.003) + 0.03 * (1.0 - walk->survival);
 	if (!sample_whole(sample))
 		doubt += 0.5 / sample->size;
 	margin = BLCKSZ * (2.1 * error + doubt * n + 1);

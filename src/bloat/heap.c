@@ -51,6 +51,7 @@ typedef struct HeapWalk
 {
 	Relation rel;
 	TransactionId horizon;
+	bool rows_only;
 	bool reform; /* columns were dropped: every row changes its form */
 	int natts;
 	Size toast_target;
@@ -220,7 +221,8 @@ rewritten_length(HeapWalk *walk, HeapTuple row)
 static void
 keep_row(HeapWalk *walk, HeapTuple row, float *value)
 {
-	pack_row(&walk->packing, rewritten_length(walk, row));
+	if (!walk->rows_only)
+		pack_row(&walk->packing, rewritten_length(walk, row));
 	value[PAGE_ENTRIES] += 1;
 }
 
@@ -276,6 +278,7 @@ measure_heap_page(void *state, Buffer buffer, BlockNumber block, float *value)
 	double toast_before = packing_position(&walk->toast);
 	bool all_visible;
 	OffsetNumber rows;
+	int counted = 0;
 
 	if (PageIsNew(page))
 	{
@@ -297,6 +300,11 @@ measure_heap_page(void *state, Buffer buffer, BlockNumber block, float *value)
 		}
 		if (!ItemIdIsNormal(item))
 			continue;
+		if (all_visible && walk->rows_only)
+		{
+			counted++;
+			continue;
+		}
 		row.t_data = (HeapTupleHeader) PageGetItem(page, item);
 		row.t_len = ItemIdGetLength(item);
 		row.t_tableOid = RelationGetRelid(walk->rel);
@@ -309,6 +317,8 @@ measure_heap_page(void *state, Buffer buffer, BlockNumber block, float *value)
 		else
 			measure_row(walk, &row, buffer, value);
 	}
+	value[PAGE_LIVE_ROWS] += counted;
+	value[PAGE_ENTRIES] += counted;
 	value[PAGE_REWRITTEN] += packing_position(&walk->packing) - before;
 	value[PAGE_TOAST] += packing_position(&walk->toast) - toast_before;
 }
@@ -375,12 +385,13 @@ fill_up(void *state, Buffer buffer, BlockNumber block, float *value)
 /* --- the table --------------------------------------------------------------------------- */
 
 static void
-begin_walk(HeapWalk *walk, Relation rel)
+begin_walk(HeapWalk *walk, Relation rel, bool rows_only)
 {
 	TupleDesc desc = RelationGetDescr(rel);
 
 	memset(walk, 0, sizeof(HeapWalk));
 	walk->rel = rel;
+	walk->rows_only = rows_only;
 	walk->horizon = GetOldestNonRemovableTransactionId(rel);
 	walk->natts = desc->natts;
 	walk->values = palloc(sizeof(Datum) * Max(desc->natts, 1));
@@ -466,7 +477,7 @@ run_length(Relation rel, int budget)
 	if (budget < MIN_UNITS || (form->relpages > 0 && form->reltuples / form->relpages >= MANY_ROWS))
 		return 1;
 	sample_begin(&sample, rel, 0, 1);
-	begin_walk(&walk, rel);
+	begin_walk(&walk, rel, false);
 	sample_draw(&sample, Min(16, sample.population));
 	sample_measure(&sample, measure_heap_page, NULL, &walk);
 	FreeAccessStrategy(sample.strategy);
@@ -483,7 +494,7 @@ sample_enough(Sample *sample, HeapWalk *walk, const BloatBudget *budget)
 {
 	int limit;
 
-	sample_set_run(sample, run_length(sample->rel, budget->first));
+	sample_set_run(sample, budget->rows_only ? 1 : run_length(sample->rel, budget->first));
 	limit = sample_limit(sample, budget);
 	maps_read(sample);
 	sample_draw(sample,
@@ -524,7 +535,7 @@ bloat_measure_heap(Relation rel, const BloatBudget *budget, BloatEstimate *estim
 	}
 
 	sample_begin(&sample, rel, 0, 1);
-	begin_walk(&walk, rel);
+	begin_walk(&walk, rel, budget->rows_only);
 	if (sample.blocks <= budget->whole)
 	{
 		sample_all(&sample);

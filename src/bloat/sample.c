@@ -11,9 +11,8 @@
  *
  * A mean is estimated by regression on the auxiliary variables from the maps,
  * whose population means are known, where that makes the residuals smaller.
- * The slope is drawn gently towards -1 for the free space (a page that is
- * freer by its whole size holds a page less), so that a few odd pages do not
- * throw it about.  The variance comes from the differences of neighbours, as
+ * The slope is drawn gently towards what is to be expected, so that a few odd
+ * pages do not throw it about.  The variance comes from the differences of neighbours, as
  * befits a stratified sample with one page a stratum.
  *
  * Cost: the maps are one page in 4,000 (free space) and one in 32,000; a page
@@ -32,11 +31,15 @@
 #include "storage/smgr.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "sample.h"
 
 #define PREFETCH_UNITS 16
-#define MAX_SEAM       3
-#define SMALL_BLOCKS   16384
+/* Squared pages of free space that what is expected counts for in a regression. */
+#define PRIOR_WEIGHT 0.2
+
+#define MAX_SEAM     3
+#define SMALL_BLOCKS 16384
 
 /* Layout of the maps' files; the server has these definitions in its .c files. */
 #define FSM_LEVELS       ((SlotsPerFSMPage >= 1626) ? 3 : 4)
@@ -168,14 +171,32 @@ sample_double(Sample *sample)
 	return true;
 }
 
+/* recent: where the page was not long ago, which saves looking for it. */
 static Buffer
-lock_page(Sample *sample, BlockNumber block)
+lock_page(Sample *sample, BlockNumber block, Buffer recent)
 {
-	Buffer buffer =
-		ReadBufferExtended(sample->rel, MAIN_FORKNUM, block, RBM_NORMAL, sample->strategy);
+	Buffer buffer = recent;
 
+	if (!BufferIsValid(recent) ||
+		!ReadRecentBuffer(compat_rel_files(sample->rel), MAIN_FORKNUM, block, recent))
+		buffer = ReadBufferExtended(sample->rel, MAIN_FORKNUM, block, RBM_NORMAL, sample->strategy);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	return buffer;
+}
+
+/* Has the processor fetch a page that is looked at soon: a page at random is in no cache of its. */
+static inline void
+fetch_memory(Buffer recent)
+{
+#if defined(__GNUC__)
+	if (BufferIsValid(recent))
+	{
+		const char *page = (const char *) BufferGetBlock(recent);
+
+		for (int i = 0; i < BLCKSZ; i += 64)
+			__builtin_prefetch(page + i);
+	}
+#endif
 }
 
 static void
@@ -187,7 +208,7 @@ show_seam(Sample *sample, SampleUnit *unit, PageSeam seam, void *state)
 
 	for (; more && block < end; block++)
 	{
-		Buffer buffer = lock_page(sample, block);
+		Buffer buffer = lock_page(sample, block, InvalidBuffer);
 
 		more = seam(state, buffer, block, unit->value);
 		UnlockReleaseBuffer(buffer);
@@ -219,11 +240,12 @@ sample_measure(Sample *sample, PageMeasure measure, PageSeam seam, void *state)
 				continue;
 			for (BlockNumber block = unit_start(sample, next); block < unit_end(sample, next);
 				 block++)
-				PrefetchBuffer(sample->rel, MAIN_FORKNUM, block);
+				next->recent = PrefetchBuffer(sample->rel, MAIN_FORKNUM, block).recent_buffer;
 		}
 		for (BlockNumber block = unit_start(sample, unit); block < end; block++)
 		{
-			Buffer buffer = lock_page(sample, block);
+			Buffer buffer =
+				lock_page(sample, block, sample->run == 1 ? unit->recent : InvalidBuffer);
 
 			measure(state, buffer, block, unit->value);
 			UnlockReleaseBuffer(buffer);
@@ -428,14 +450,34 @@ sample_means(const Sample *sample, PageVariable variable, double *mean, double *
 }
 
 /*
- * Slopes of the regression.  prior is the slope on free space that the sample
- * is mixed with, as if it came from half a page of observations.
+ * The slope on free space that is to be expected: what a page holds is in
+ * proportion to the space that is not free.
  */
+static double
+expected_slope(const Sample *sample, PageVariable variable, double mean, const double *aux)
+{
+	switch (variable)
+	{
+		case PAGE_REWRITTEN:
+		case PAGE_ENTRIES:
+		case PAGE_LIVE_ROWS:
+		case PAGE_RAW_ENTRIES:
+		case PAGE_TOAST:
+			return -mean / Max(sample->run - aux[0], 0.05);
+		case PAGE_FREE:
+			return BLCKSZ;
+		default:
+			return 0;
+	}
+}
+
+/* Slopes of the regression, mixed with what is to be expected. */
 static void
 fit_slopes(const Sample *sample, PageVariable variable, double mean, const double *aux,
-		   double prior, double *slope)
+		   double *slope)
 {
-	double xx = 0.5, xv = 0, vv = 0.5, xy = 0.5 * prior, vy = 0;
+	double expected = expected_slope(sample, variable, mean, aux);
+	double xx = PRIOR_WEIGHT, xv = 0, vv = PRIOR_WEIGHT, xy = PRIOR_WEIGHT * expected, vy = 0;
 
 	for (int i = 0; i < sample->size; i++)
 	{
@@ -474,7 +516,7 @@ sample_mean(const Sample *sample, PageVariable variable, double *error)
 	plain_error = neighbour_error(sample, residual);
 	if (sample->maps.has_fsm || sample->maps.has_vm)
 	{
-		fit_slopes(sample, variable, mean, aux, variable == PAGE_REWRITTEN ? -1.0 : 0.0, slope);
+		fit_slopes(sample, variable, mean, aux, slope);
 		for (int i = 0; i < sample->size; i++)
 			residual[i] -= slope[0] * sample->units[i].aux[0] + slope[1] * sample->units[i].aux[1];
 		fitted_error = neighbour_error(sample, residual);

@@ -41,6 +41,7 @@ typedef enum PageVariable
 typedef struct SampleUnit
 {
 	uint32 number;
+	Buffer recent; /* where its page was when it was announced, or InvalidBuffer */
 	bool measured;
 	float aux[PAGE_AUXILIARIES];
 	float value[PAGE_VARIABLES];
