@@ -196,6 +196,7 @@ typedef RelFileNode CompatFiles;
 #define COMPAT_SLOT_LOST_REASON    "'wal_removed'"
 #define COMPAT_SLOT_INACTIVE_SINCE "NULL::timestamptz"
 #define COMPAT_SLOT_SYNCED         "false"
+#endif
 
 /* 16 renamed the name of a relation's files. */
 #if PG_VERSION_NUM >= 160000
