@@ -366,6 +366,89 @@ RETURNS SETOF record
 COMMENT ON FUNCTION pgopt_index_bloat(regclass, bigint) IS
 	'what a rebuild of an index, or of all indexes of a table, would give back, with its 95 % interval, measured on a sample of pages; without an argument: all indexes of at least min_size bytes, largest first. Confidence is low for other methods than btree';
 
+CREATE FUNCTION pgopt_vacuum_candidates(
+	OUT relation regclass, OUT dead_rows bigint, OUT dead_percent numeric, OUT dead_bytes bigint,
+	OUT last_vacuum timestamptz, OUT last_autovacuum timestamptz, OUT autovacuum_enabled boolean,
+	OUT reason text, OUT remedy text)
+RETURNS SETOF record
+	LANGUAGE sql VOLATILE STRICT
+BEGIN ATOMIC
+	WITH suspect AS (
+		SELECT c.oid, c.relkind, c.reltuples, c.relname, n.nspname, s.last_vacuum, s.last_autovacuum,
+		       greatest(s.n_dead_tup, t.n_dead_tup) AS dead,
+		       greatest(s.n_dead_tup::numeric / nullif(s.n_dead_tup + s.n_live_tup, 0),
+		                t.n_dead_tup::numeric / nullif(t.n_dead_tup + t.n_live_tup, 0)) AS share,
+		       coalesce(o.enabled, true) AS enabled, s.n_dead_tup,
+		       coalesce(o.base, current_setting('autovacuum_vacuum_threshold')::numeric)
+		       + coalesce(o.scale, current_setting('autovacuum_vacuum_scale_factor')::numeric)
+		         * greatest(c.reltuples, 0)::numeric AS threshold
+		  FROM pg_class c
+		  JOIN pg_namespace n ON n.oid = c.relnamespace
+		  JOIN pg_stat_all_tables s ON s.relid = c.oid
+		  LEFT JOIN pg_stat_all_tables t ON t.relid = c.reltoastrelid
+		  CROSS JOIN LATERAL (
+		       SELECT bool_and(option_value::boolean) FILTER (WHERE option_name = 'autovacuum_enabled') AS enabled,
+		              max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_threshold')::numeric AS base,
+		              max(option_value) FILTER (WHERE option_name = 'autovacuum_vacuum_scale_factor')::numeric AS scale
+		         FROM pg_options_to_table(c.reloptions)) o
+		 WHERE c.relkind IN ('r', 'm')
+		   AND (pg_has_role('pg_stat_scan_tables', 'USAGE') OR pg_has_role(c.relowner, 'USAGE')
+		        OR has_table_privilege(c.oid, 'SELECT'))
+		   AND (c.relpersistence <> 't' OR c.relnamespace = pg_my_temp_schema())
+		   -- a page holds one row at least
+		   AND greatest(s.n_dead_tup, t.n_dead_tup) * current_setting('block_size')::bigint >= 10485760
+	), measured AS (
+		SELECT s.*, m.*
+		  FROM suspect s
+		  CROSS JOIN LATERAL (
+		       SELECT max(b.dead_rows) FILTER (WHERE b.part = 'table') AS dead_rows,
+		              max(100.0 * b.dead_rows / nullif(b.dead_rows + b.live_rows, 0)) AS percent,
+		              sum(b.dead_bytes) AS dead_bytes, sum(b.held_bytes) AS held_bytes,
+		              max(100.0 * (b.dead_bytes + b.held_bytes) / nullif(b.size_bytes, 0)) AS bytes_percent
+		         FROM pgopt_table_bloat(s.oid::regclass) b) m
+		 WHERE s.share >= 0.2 AND m.dead_bytes + m.held_bytes >= 10485760
+		   AND (m.percent >= 20 OR m.bytes_percent >= 20)
+	)
+	SELECT m.oid::regclass, m.dead_rows, round(m.percent, 1), m.dead_bytes::bigint, m.last_vacuum,
+	       m.last_autovacuum, m.enabled AND current_setting('autovacuum')::boolean,
+	       CASE WHEN m.held_bytes > m.dead_bytes
+	            THEN 'most of the dead rows may still be needed by ' || coalesce(h.holder, 'an old snapshot')
+	            WHEN NOT current_setting('autovacuum')::boolean THEN 'autovacuum is off'
+	            WHEN NOT current_setting('track_counts')::boolean
+	            THEN 'autovacuum does not know of it: track_counts is off'
+	            WHEN NOT m.enabled THEN 'autovacuum is turned off for this table'
+	            WHEN m.n_dead_tup <= m.threshold
+	            THEN format('autovacuum waits for %s dead rows', round(m.threshold))
+	            ELSE 'autovacuum has not come to it yet' END,
+	       format('VACUUM (ANALYZE) %I.%I;', m.nspname, m.relname)
+	       || CASE WHEN m.held_bytes > m.dead_bytes THEN ' -- once that has ended'
+	               WHEN NOT m.enabled
+	               THEN format(E'\nALTER %s %I.%I RESET (autovacuum_enabled);',
+	                           CASE m.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END,
+	                           m.nspname, m.relname)
+	               WHEN m.n_dead_tup <= m.threshold AND m.nspname <> 'pg_catalog'
+	               THEN format(E'\nALTER %s %I.%I SET (autovacuum_vacuum_scale_factor = 0.05);',
+	                           CASE m.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END,
+	                           m.nspname, m.relname)
+	               ELSE '' END
+	  FROM measured m
+	  LEFT JOIN LATERAL (
+	       SELECT holder
+	         FROM (SELECT format('the session with pid %s', a.pid) AS holder,
+	                      greatest(age(a.backend_xmin), age(a.backend_xid)) AS age
+	                 FROM pg_stat_activity a WHERE a.pid <> pg_backend_pid()
+	               UNION ALL
+	               SELECT format('the prepared transaction %L', p.gid), age(p.transaction)
+	                 FROM pg_prepared_xacts p
+	               UNION ALL
+	               SELECT format('the replication slot %I', r.slot_name), age(r.xmin)
+	                 FROM pg_replication_slots r) x
+	        WHERE age IS NOT NULL ORDER BY age DESC LIMIT 1) h ON true
+	 ORDER BY m.dead_bytes + m.held_bytes DESC, m.oid;
+END;
+COMMENT ON FUNCTION pgopt_vacuum_candidates() IS
+	'tables of which at least 20 % and 10 MB are dead rows by the statistics and by a measurement, why autovacuum has not removed them, and the SQL that does';
+
 CREATE FUNCTION pgopt_table_bloat_json(
 	relation regclass DEFAULT NULL, min_size bigint DEFAULT 10485760)
 RETURNS jsonb

@@ -119,4 +119,29 @@ extern double bloat_reclaimable(const BloatEstimate *estimate);
 extern double bloat_reclaimable_low(const BloatEstimate *estimate);
 extern double bloat_reclaimable_high(const BloatEstimate *estimate);
 
+extern double bloat_percent(double part, const BloatEstimate *estimate);
+extern const char *bloat_confidence_name(BloatConfidence confidence);
+
+/* --- what to do about it (remedy.c) ----------------------------------------- */
+
+typedef struct BloatRemedy
+{
+	const char *sql; /* NULL = none */
+	const char *lock;
+	const char *reason; /* kept where it is given */
+} BloatRemedy;
+
+/* 30 % and 10 MB, for certain. */
+extern bool bloat_is_worth_it(const BloatEstimate *estimate);
+
+extern void bloat_table_remedy(Relation table, const BloatEstimate *estimate, bool worth_it,
+							   BloatRemedy *remedy);
+extern void bloat_index_remedy(Relation index, bool worth_it, BloatRemedy *remedy);
+
+/* Opens a relation under AccessShareLock if that is to be had at once; NULL if it is gone or locked. */
+extern Relation bloat_open(Oid relid, bool *locked);
+
+extern int pgopt_bloat_time_budget; /* ms */
+extern void bloat_init(void);       /* makes the setting; called once by _PG_init */
+
 #endif /* PGOPT_BLOAT_H */

@@ -60,6 +60,7 @@ typedef struct HealthRun
 	Registry *registry; /* see health_registry() */
 	DatabaseState *db;
 	struct Relations *relations; /* see relations.h */
+	struct BloatRun *bloat;      /* see checks_bloat.c */
 
 	const struct HealthComponent *component; /* of the check that runs */
 	const struct HealthCheck *check;         /* the one that runs */
@@ -163,6 +164,7 @@ extern double health_machine_memory(void);
 
 HEALTH_CHECKS(activity);
 HEALTH_CHECKS(backup);
+HEALTH_CHECKS(bloat);
 HEALTH_CHECKS(disk);
 HEALTH_CHECKS(indexes);
 HEALTH_CHECKS(integrity);

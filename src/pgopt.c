@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "bloat.h"
 #include "changes.h"
 #include "core.h"
 #include "health.h"
@@ -25,6 +26,7 @@ void _PG_init(void);
 void
 _PG_init(void)
 {
+	bloat_init();
 	health_init();
 	settings_init(); /* reserves the prefix: comes last */
 

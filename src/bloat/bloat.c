@@ -49,23 +49,6 @@
 PG_FUNCTION_INFO_V1(pgopt_table_bloat);
 PG_FUNCTION_INFO_V1(pgopt_index_bloat);
 
-#define WORTH_BYTES   (10.0 * 1024 * 1024)
-#define WORTH_PERCENT 30.0
-#define DEAD_PERCENT  20.0
-
-const BloatBudget bloat_budget_full = {
-	.whole = 1000, .first = 192, .most = 1000, .share = 0.012, .target = 0.5};
-const BloatBudget bloat_budget_screen = {
-	.whole = 32, .first = 32, .most = 32, .share = 0, .target = 0};
-
-/* An index has a page with a few hundred entries where a table has a few rows. */
-const BloatBudget bloat_budget_index = {
-	.whole = 1000, .first = 96, .most = 1000, .share = 0.012, .target = 1.0};
-
-/* For an index's table only the number of its rows is wanted. */
-const BloatBudget bloat_budget_rows = {
-	.whole = 500, .first = 96, .most = 640, .share = 0.005, .target = 0.8, .rows_only = true};
-
 /* A relation to measure.  table is that of an index, or owner of a TOAST table. */
 typedef struct BloatTarget
 {
@@ -89,24 +72,6 @@ typedef struct TableEstimate
 	Oid relid; /* hash key: must be first */
 	BloatEstimate estimate;
 } TableEstimate;
-
-double
-bloat_reclaimable(const BloatEstimate *estimate)
-{
-	return Max(estimate->size - estimate->rewritten, 0);
-}
-
-double
-bloat_reclaimable_low(const BloatEstimate *estimate)
-{
-	return Max(estimate->size - estimate->rewritten_high, 0);
-}
-
-double
-bloat_reclaimable_high(const BloatEstimate *estimate)
-{
-	return Max(estimate->size - estimate->rewritten_low, 0);
-}
 
 /* --- who may measure what ------------------------------------------------------------------- */
 
@@ -134,21 +99,6 @@ require_may_measure(Oid table, Oid relid)
 
 /* --- which relations ------------------------------------------------------------------------- */
 
-/* Opens a relation that nobody holds exclusively; NULL if it is gone or locked. */
-static Relation
-open_at_once(Oid relid, bool *locked)
-{
-	Relation rel;
-
-	*locked = !ConditionalLockRelationOid(relid, AccessShareLock);
-	if (*locked)
-		return NULL;
-	rel = try_relation_open(relid, NoLock);
-	if (rel == NULL)
-		UnlockRelationOid(relid, AccessShareLock);
-	return rel;
-}
-
 /* Has it files here?  On a standby an unlogged relation has none to speak of. */
 static bool
 has_storage(Relation rel)
@@ -161,7 +111,7 @@ static void
 add_target(BloatTargets *targets, Oid relid, Oid table, double pages_known, double min_size)
 {
 	BloatTarget target = {.relid = relid, .table = table, .size = pages_known * BLCKSZ};
-	Relation rel = open_at_once(relid, &target.locked);
+	Relation rel = bloat_open(relid, &target.locked);
 
 	if (rel != NULL)
 	{
@@ -267,7 +217,7 @@ static void
 add_indexes_of(BloatTargets *targets, Oid table)
 {
 	bool locked;
-	Relation rel = open_at_once(table, &locked);
+	Relation rel = bloat_open(table, &locked);
 	List *indexes;
 	ListCell *cell;
 
@@ -405,29 +355,6 @@ put_number(BloatRow *row, double number, bool known)
 	row->values[row->columns++] = Int64GetDatum((int64) rint(number));
 }
 
-static const char *
-confidence_name(BloatConfidence confidence)
-{
-	switch (confidence)
-	{
-		case BLOAT_HIGH:
-			return "high";
-		case BLOAT_MEDIUM:
-			return "medium";
-		case BLOAT_LOW:
-			return "low";
-		case BLOAT_UNKNOWN:
-			break;
-	}
-	return NULL;
-}
-
-static double
-percent_of(double part, double whole)
-{
-	return whole > 0 ? 100 * part / whole : 0;
-}
-
 static void
 put_reclaimable(BloatRow *row, const BloatEstimate *estimate, double size)
 {
@@ -439,7 +366,7 @@ put_reclaimable(BloatRow *row, const BloatEstimate *estimate, double size)
 	put_number(row, bloat_reclaimable_low(estimate), known);
 	put_number(row, bloat_reclaimable_high(estimate), known);
 	snprintf(
-		percent, sizeof(percent), "%.2f", percent_of(bloat_reclaimable(estimate), estimate->size));
+		percent, sizeof(percent), "%.2f", bloat_percent(bloat_reclaimable(estimate), estimate));
 	row->nulls[row->columns] = !known;
 	row->values[row->columns++] = DirectFunctionCall3(
 		numeric_in, CStringGetDatum(percent), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
@@ -448,100 +375,19 @@ put_reclaimable(BloatRow *row, const BloatEstimate *estimate, double size)
 }
 
 static void
-put_verdict(BloatRow *row, const BloatEstimate *estimate, const char *remedy, const char *lock,
-			const char *reason)
+put_verdict(BloatRow *row, const BloatEstimate *estimate, const BloatRemedy *remedy)
 {
 	bool known = estimate->confidence != BLOAT_UNKNOWN;
 
 	row->nulls[row->columns] = !known;
 	row->values[row->columns++] = Int32GetDatum(estimate->pages_sampled);
-	put_text(row, confidence_name(estimate->confidence));
-	put_text(row, remedy);
-	put_text(row, remedy == NULL ? NULL : lock);
-	put_text(row, reason);
-}
-
-static char *
-qualified_name(Oid relid)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relid)),
-									  get_rel_name(relid));
-}
-
-static bool
-worth_a_rewrite(const BloatEstimate *estimate)
-{
-	double low = bloat_reclaimable_low(estimate);
-
-	return low >= WORTH_BYTES && percent_of(low, estimate->size) >= WORTH_PERCENT;
+	put_text(row, bloat_confidence_name(estimate->confidence));
+	put_text(row, remedy->sql);
+	put_text(row, remedy->lock);
+	put_text(row, remedy->reason);
 }
 
 /* --- tables ------------------------------------------------------------------------------------- */
-
-/* What mends a table, under which lock, and why. */
-static void
-table_remedy(Relation table, const BloatEstimate *estimate, const char **remedy, const char **lock,
-			 const char **reason)
-{
-	char *name = qualified_name(RelationGetRelid(table));
-	StdRdOptions *options = (StdRdOptions *) table->rd_options;
-	bool toast_worth = worth_a_rewrite(estimate);
-
-	*remedy = *lock = NULL;
-	if (estimate->dead_bytes >= WORTH_BYTES &&
-		percent_of(estimate->dead_bytes, estimate->size) >= DEAD_PERCENT)
-	{
-		*lock = "SHARE UPDATE EXCLUSIVE on the table";
-		if (options != NULL && !options->autovacuum.enabled)
-		{
-			*remedy = psprintf(
-				"VACUUM (ANALYZE) %s;\nALTER TABLE %s RESET (autovacuum_enabled);", name, name);
-			*reason = "dead rows that autovacuum is forbidden to remove: a vacuum makes their "
-					  "space usable again";
-		}
-		else if ((options == NULL || options->autovacuum.vacuum_scale_factor < 0) &&
-				 !IsSystemRelation(table))
-		{
-			*remedy = psprintf("VACUUM (ANALYZE) %s;\n"
-							   "ALTER TABLE %s SET (autovacuum_vacuum_scale_factor = 0.05); "
-							   "-- sooner next time",
-							   name,
-							   name);
-			*reason = "dead rows: a vacuum makes their space usable again";
-		}
-		else
-		{
-			*remedy = psprintf("VACUUM (ANALYZE) %s;", name);
-			*reason = "dead rows: a vacuum makes their space usable again";
-		}
-	}
-	else if (toast_worth && estimate->empty_tail >= Min(1000, estimate->pages / 16) &&
-			 estimate->empty_tail * BLCKSZ >= 0.6 * bloat_reclaimable(estimate))
-	{
-		*remedy = psprintf("VACUUM (TRUNCATE) %s;", name);
-		*lock = "ACCESS EXCLUSIVE on the table, for moments and only if nobody waits";
-		*reason = "the end of the file is empty: a vacuum gives it back";
-	}
-	else if (toast_worth)
-	{
-		*remedy = psprintf("VACUUM (FULL, ANALYZE) %s;", name);
-		*lock = "ACCESS EXCLUSIVE on the table";
-		/* a name of several lines would end the comment */
-		if (OidIsValid(get_extension_oid("pg_repack", true)) && strpbrk(name, "\r\n") == NULL &&
-			strpbrk(get_database_name(MyDatabaseId), "\r\n") == NULL)
-			*remedy = psprintf("%s\n-- or, in a shell, without that lock: pg_repack -d %s -t %s",
-							   *remedy,
-							   quote_identifier(get_database_name(MyDatabaseId)),
-							   name);
-		*reason = "free space that new rows can use, but that only a rewrite gives back";
-	}
-	else if (estimate->held_bytes >= WORTH_BYTES &&
-			 percent_of(estimate->held_bytes, estimate->size) >= DEAD_PERCENT)
-		*reason = "dead rows that an old snapshot may still need: not even a rewrite removes them "
-				  "before it is gone";
-	else if (*reason == NULL)
-		*reason = "less than 30 % or 10 MB: not worth a rewrite";
-}
 
 static void
 put_table_row(ReturnSetInfo *rsinfo, const BloatTarget *target, Relation table,
@@ -549,18 +395,17 @@ put_table_row(ReturnSetInfo *rsinfo, const BloatTarget *target, Relation table,
 {
 	BloatRow row = {.columns = 0};
 	bool known = estimate->confidence != BLOAT_UNKNOWN;
-	const char *remedy = NULL;
-	const char *lock = NULL;
+	BloatRemedy remedy = {.reason = reason};
 
 	if (known && table != NULL)
-		table_remedy(table, estimate, &remedy, &lock, &reason);
+		bloat_table_remedy(table, estimate, bloat_is_worth_it(estimate), &remedy);
 	put(&row, ObjectIdGetDatum(target->table));
 	put_text(&row, target->relid == target->table ? "table" : "toast");
 	put_reclaimable(&row, estimate, target->size);
 	put_number(&row, estimate->held_bytes, known);
 	put_number(&row, estimate->live_rows, known);
 	put_number(&row, estimate->dead_rows, known);
-	put_verdict(&row, estimate, remedy, lock, reason);
+	put_verdict(&row, estimate, &remedy);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
 }
 
@@ -607,7 +452,7 @@ pgopt_table_bloat(PG_FUNCTION_ARGS)
 		bool locked;
 
 		CHECK_FOR_INTERRUPTS();
-		table = open_at_once(target->table, &locked);
+		table = bloat_open(target->table, &locked);
 		if (table == NULL)
 		{
 			if (locked)
@@ -619,7 +464,7 @@ pgopt_table_bloat(PG_FUNCTION_ARGS)
 			estimate = *table_estimate(estimates, table, &bloat_budget_full);
 			put_table_row(rsinfo, target, table, &estimate, estimate.reason);
 		}
-		else if ((toast = open_at_once(target->relid, &locked)) != NULL)
+		else if ((toast = bloat_open(target->relid, &locked)) != NULL)
 		{
 			bloat_measure_heap(toast, &bloat_budget_full, &estimate);
 			relation_close(toast, AccessShareLock);
@@ -637,55 +482,21 @@ pgopt_table_bloat(PG_FUNCTION_ARGS)
 /* --- indexes -------------------------------------------------------------------------------------- */
 
 static void
-index_remedy(Relation index, const BloatEstimate *estimate, const char **remedy, const char **lock,
-			 const char **reason)
-{
-	char *name = qualified_name(RelationGetRelid(index));
-
-	if (!worth_a_rewrite(estimate))
-	{
-		if (*reason == NULL)
-			*reason = "less than 30 % or 10 MB: not worth a rebuild";
-		return;
-	}
-	if (*reason == NULL)
-		*reason = "free space in its pages that only a rebuild gives back";
-	if (IsSystemRelation(index) && !isTempOrTempToastNamespace(RelationGetNamespace(index)) &&
-		IsCatalogRelationOid(index->rd_index->indrelid))
-	{
-		*remedy = psprintf("REINDEX INDEX %s;", name);
-		*lock = "SHARE on the table, ACCESS EXCLUSIVE on the index";
-	}
-	else if (index->rd_index->indisexclusion)
-	{
-		*remedy = psprintf(
-			"REINDEX INDEX %s; -- exclusion constraints cannot be rebuilt concurrently", name);
-		*lock = "SHARE on the table, ACCESS EXCLUSIVE on the index";
-	}
-	else
-	{
-		*remedy = psprintf("REINDEX INDEX CONCURRENTLY %s;", name);
-		*lock = "SHARE UPDATE EXCLUSIVE on the table";
-	}
-}
-
-static void
 put_index_row(ReturnSetInfo *rsinfo, const BloatTarget *target, Relation index,
 			  const BloatEstimate *estimate, const char *reason)
 {
 	BloatRow row = {.columns = 0};
 	bool known = estimate->confidence != BLOAT_UNKNOWN;
-	const char *remedy = NULL;
-	const char *lock = NULL;
+	BloatRemedy remedy = {.reason = reason};
 
 	if (known)
-		index_remedy(index, estimate, &remedy, &lock, &reason);
+		bloat_index_remedy(index, bloat_is_worth_it(estimate), &remedy);
 	put(&row, ObjectIdGetDatum(target->relid));
 	put(&row, ObjectIdGetDatum(target->table));
 	put_text(&row, index == NULL ? NULL : get_am_name(index->rd_rel->relam));
 	put_reclaimable(&row, estimate, target->size);
 	put_number(&row, estimate->live_rows, known && index->rd_rel->relam == BTREE_AM_OID);
-	put_verdict(&row, estimate, remedy, lock, reason);
+	put_verdict(&row, estimate, &remedy);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
 }
 
@@ -707,10 +518,10 @@ pgopt_index_bloat(PG_FUNCTION_ARGS)
 		bool locked;
 
 		CHECK_FOR_INTERRUPTS();
-		table = open_at_once(target->table, &locked);
+		table = bloat_open(target->table, &locked);
 		if (table != NULL)
 		{
-			index = open_at_once(target->relid, &locked);
+			index = bloat_open(target->relid, &locked);
 			if (index != NULL)
 			{
 				const BloatEstimate *heap = NULL;

@@ -94,6 +94,7 @@ static const HealthComponent components[] = {
 	COMPONENT(disk, 1.5),
 	COMPONENT(pools, 1.0),
 	COMPONENT(vacuum, 1.0),
+	COMPONENT(bloat, 1.0),
 	COMPONENT(indexes, 1.0),
 	COMPONENT(statistics, 0.5),
 	COMPONENT(schema, 1.0),

@@ -1,0 +1,400 @@
+/*
+ * checks_bloat.c
+ *		Space that a rewrite of a table or a rebuild of an index gives back.
+ *
+ * The first of these checks measures for all of them, the largest relations
+ * first, within pgopt.bloat_time_budget: 32 pages tell whether there may be
+ * enough to gain at all, and only then is it measured well.  A finding takes
+ * the lower end of the interval above both thresholds.  Space of dead rows
+ * does not count: that is a matter of VACUUM (see vacuum_overdue).
+ *
+ * Locks: AccessShareLock on one relation and its table or TOAST table, never
+ * waited for.  Cost: a look at the file of every relation that may be large
+ * enough, 0.2 to 3 ms for each that is, and no more than the budget in all.
+ */
+#include "pgopt.h"
+
+#include <math.h>
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "portability/instr_time.h"
+#include "utils/builtins.h"
+
+#include "bloat.h"
+#include "health.h"
+#include "relations.h"
+
+static Threshold bloat_percent_threshold = {
+	.name = "bloat_percent",
+	.unit = UNIT_PERCENT,
+	.boot_value = 30,
+	.description = "Percentage of a relation that a rewrite must give back to be a finding.",
+};
+
+static Threshold bloat_size = {
+	.name = "bloat_size",
+	.unit = UNIT_MB,
+	.boot_value = 10,
+	.description = "Size that a rewrite of a relation must give back to be a finding.",
+};
+
+typedef enum BloatKind
+{
+	KIND_TABLE,
+	KIND_TOAST,
+	KIND_INDEX,
+	KIND_CATALOG,
+	KINDS /* number of kinds */
+} BloatKind;
+
+typedef struct BloatCandidate
+{
+	BloatKind kind;
+	const RelationInfo *table; /* that is measured, or that the index belongs to */
+	const RelationIndex *index;
+	double bytes;
+
+	BloatEstimate estimate;
+	BloatRemedy remedy;
+	double low; /* what is certain, without dead rows */
+} BloatCandidate;
+
+/* Tables that were found are rewritten with all of their indexes. */
+typedef struct BloatRun
+{
+	List *found;      /* OIDs */
+	int known[KINDS]; /* relations that are large enough */
+	int missed[KINDS];
+	Suspects suspects[KINDS];
+} BloatRun;
+
+typedef struct Candidates
+{
+	BloatCandidate *all;
+	int count;
+	int capacity;
+} Candidates;
+
+/* --- which relations ------------------------------------------------------------ */
+
+/* May it be large enough?  Pages and rows are those of the last VACUUM or ANALYZE, and what came since. */
+static bool
+may_be_large(uint32 pages, const RelationInfo *table)
+{
+	double rows = Max(table->tuples, 0) + table->stats.inserted + table->stats.updated;
+	double least = table->class == RELATION_TOAST ? BLCKSZ / 4 : BLCKSZ / MaxHeapTuplesPerPage;
+
+	return (double) pages * BLCKSZ * 2 >= threshold_value(&bloat_size) ||
+		   rows * least >= threshold_value(&bloat_size);
+}
+
+static void
+add_candidate(Candidates *candidates, BloatRun *bloat, BloatKind kind, const RelationInfo *table,
+			  const RelationIndex *index)
+{
+	BloatCandidate candidate = {.kind = kind, .table = table, .index = index};
+
+	if (!may_be_large(index != NULL ? index->pages : table->pages, table))
+		return;
+	candidate.bytes = relation_file_bytes(index != NULL ? index->oid : table->oid);
+	if (candidate.bytes < threshold_value(&bloat_size))
+		return;
+	if (candidates->count == candidates->capacity)
+	{
+		candidates->capacity = Max(2 * candidates->capacity, 64);
+		candidates->all =
+			candidates->all == NULL
+				? palloc(candidates->capacity * sizeof(BloatCandidate))
+				: repalloc_huge(candidates->all, candidates->capacity * sizeof(BloatCandidate));
+	}
+	candidates->all[candidates->count++] = candidate;
+	bloat->known[kind]++;
+}
+
+static bool
+is_catalog(const RelationInfo *table)
+{
+	return table->class == RELATION_CATALOG ||
+		   (table->main != NULL && table->main->class == RELATION_CATALOG);
+}
+
+static void
+find_candidates(const Relations *relations, BloatRun *bloat, Candidates *candidates)
+{
+	for (int i = 0; i < relations->ntables; i++)
+	{
+		const RelationInfo *table = &relations->tables[i];
+
+		if (table->class == RELATION_TEMP || table->kind == RELKIND_PARTITIONED_TABLE ||
+			(table->am != HEAP_TABLE_AM_OID && table->class != RELATION_TOAST))
+			continue;
+		add_candidate(candidates,
+					  bloat,
+					  is_catalog(table)     ? KIND_CATALOG
+					  : table->main != NULL ? KIND_TOAST
+											: KIND_TABLE,
+					  table,
+					  NULL);
+	}
+	for (int i = 0; i < relations->nindexes; i++)
+	{
+		const RelationIndex *index = &relations->indexes[i];
+
+		if (index->partitioned || !index->valid || index->table == NULL ||
+			index->table->class == RELATION_TEMP)
+			continue;
+		add_candidate(candidates,
+					  bloat,
+					  is_catalog(index->table) ? KIND_CATALOG : KIND_INDEX,
+					  index->table,
+					  index);
+	}
+}
+
+static int
+largest_first(const void *a, const void *b)
+{
+	const BloatCandidate *x = a;
+	const BloatCandidate *y = b;
+
+	return x->bytes > y->bytes ? -1 : x->bytes < y->bytes;
+}
+
+/* --- measuring ---------------------------------------------------------------------- */
+
+static bool
+is_enough(double bytes, const BloatEstimate *estimate)
+{
+	return bytes >= threshold_value(&bloat_size) &&
+		   bloat_percent(bytes, estimate) >= threshold_value(&bloat_percent_threshold);
+}
+
+/* false: it could not be locked.  One that is gone is as good as measured. */
+static bool
+measure_table(BloatCandidate *candidate)
+{
+	BloatEstimate *estimate = &candidate->estimate;
+	bool locked;
+	Relation table = bloat_open(candidate->table->oid, &locked);
+	Relation owner;
+	BloatEstimate of_owner;
+
+	if (table == NULL)
+		return !locked;
+	bloat_measure_heap(table, &bloat_budget_screen, estimate);
+	if (is_enough(bloat_reclaimable_high(estimate), estimate))
+	{
+		bloat_measure_heap(table, &bloat_budget_full, estimate);
+		candidate->low = Max(bloat_reclaimable_low(estimate) - estimate->dead_bytes, 0);
+		if (candidate->table->main == NULL)
+			bloat_table_remedy(table, estimate, true, &candidate->remedy);
+		else if ((owner = bloat_open(candidate->table->main->oid, &locked)) != NULL)
+		{
+			bloat_measure_heap(owner, &bloat_budget_full, &of_owner);
+			bloat_weigh_toast(&of_owner, estimate);
+			candidate->low = Max(bloat_reclaimable_low(estimate) - estimate->dead_bytes, 0);
+			bloat_table_remedy(owner, estimate, true, &candidate->remedy);
+			relation_close(owner, AccessShareLock);
+		}
+		else
+		{
+			relation_close(table, AccessShareLock);
+			return !locked;
+		}
+	}
+	relation_close(table, AccessShareLock);
+	return true;
+}
+
+static bool
+measure_index(BloatCandidate *candidate)
+{
+	BloatEstimate *estimate = &candidate->estimate;
+	bool locked;
+	Relation table = bloat_open(candidate->table->oid, &locked);
+	Relation index = table != NULL ? bloat_open(candidate->index->oid, &locked) : NULL;
+
+	if (index != NULL)
+	{
+		bloat_measure_index(index, table, NULL, &bloat_budget_screen, estimate);
+		if (is_enough(bloat_reclaimable_high(estimate), estimate))
+		{
+			BloatEstimate rows;
+			double entries;
+
+			bloat_measure_heap(table, &bloat_budget_rows, &rows);
+			bloat_measure_index(index, table, &rows, &bloat_budget_index, estimate);
+			entries = rows.entries + rows.dead_entries;
+			candidate->low = bloat_reclaimable_low(estimate);
+			if (entries > 0)
+				candidate->low -= estimate->size * rows.dead_entries / entries;
+			candidate->low = Max(candidate->low, 0);
+			bloat_index_remedy(index, true, &candidate->remedy);
+		}
+		relation_close(index, AccessShareLock);
+	}
+	if (table != NULL)
+		relation_close(table, AccessShareLock);
+	return index != NULL || !locked;
+}
+
+/* What all of the checks report, measured by the first that asks. */
+static BloatRun *
+bloat_of(HealthRun *run)
+{
+	MemoryContext old;
+	Candidates candidates = {0};
+	instr_time start, now;
+	BloatRun *bloat;
+
+	if (run->bloat != NULL)
+		return run->bloat;
+	old = MemoryContextSwitchTo(run->context);
+	bloat = palloc0(sizeof(BloatRun));
+	INSTR_TIME_SET_CURRENT(start);
+	find_candidates(health_relations(run), bloat, &candidates);
+	if (candidates.count > 1)
+		qsort(candidates.all, candidates.count, sizeof(BloatCandidate), largest_first);
+	for (int i = 0; i < candidates.count; i++)
+	{
+		BloatCandidate *candidate = &candidates.all[i];
+
+		CHECK_FOR_INTERRUPTS();
+		INSTR_TIME_SET_CURRENT(now);
+		INSTR_TIME_SUBTRACT(now, start);
+		if (INSTR_TIME_GET_MILLISEC(now) >= pgopt_bloat_time_budget ||
+			!(candidate->index != NULL ? measure_index(candidate) : measure_table(candidate)))
+		{
+			bloat->missed[candidate->kind]++;
+			continue;
+		}
+		if (candidate->remedy.sql == NULL || !is_enough(candidate->low, &candidate->estimate))
+			continue;
+		if (candidate->index == NULL)
+			bloat->found = lappend_oid(bloat->found, candidate->table->oid);
+		suspects_add(&bloat->suspects[candidate->kind],
+					 candidate->estimate.confidence >= BLOAT_MEDIUM ? SEVERITY_WARNING
+																	: SEVERITY_INFO,
+					 candidate->low,
+					 candidate,
+					 NULL);
+	}
+	/* The rewrite of a table rebuilds its indexes: its finding is enough to act upon. */
+	for (int kind = 0; kind < KINDS; kind++)
+	{
+		Suspects *suspects = &bloat->suspects[kind];
+
+		for (int i = 0; i < suspects->count; i++)
+		{
+			const BloatCandidate *candidate = suspects->all[i].what;
+
+			if (candidate->index != NULL && list_member_oid(bloat->found, candidate->table->oid))
+				suspects->all[i].severity = SEVERITY_INFO;
+		}
+	}
+	MemoryContextSwitchTo(old);
+	run->bloat = bloat;
+	return bloat;
+}
+
+/* --- findings -------------------------------------------------------------------------- */
+
+static bool
+describe_bloat(HealthRun *run, const Suspect *suspect, Finding *finding)
+{
+	const BloatCandidate *candidate = suspect->what;
+	const BloatEstimate *estimate = &candidate->estimate;
+	const RelationInfo *table = candidate->table;
+	Oid oid = candidate->index != NULL ? candidate->index->oid
+			  : table->main != NULL    ? table->main->oid
+									   : table->oid;
+	char *name = relation_name(oid);
+
+	if (name == NULL)
+		return false;
+	if (candidate->index == NULL && table->main != NULL)
+		name = psprintf("TOAST of %s", name);
+	finding->object = name;
+	finding->message = psprintf("%s of %s (%.0f %%) of %s would be given back by a %s",
+								bytes_text(bloat_reclaimable(estimate)),
+								bytes_text(estimate->size),
+								bloat_percent(bloat_reclaimable(estimate), estimate),
+								name,
+								candidate->index != NULL ? "rebuild" : "rewrite");
+	finding->evidence =
+		psprintf("{\"size_bytes\": %.0f, \"reclaimable_bytes\": %.0f, \"reclaimable_low\": %.0f, "
+				 "\"reclaimable_high\": %.0f, \"reclaimable_percent\": %.1f, \"free_bytes\": %.0f, "
+				 "\"dead_bytes\": %.0f, \"pages_sampled\": %d, \"confidence\": \"%s\"}",
+				 rint(estimate->size),
+				 rint(bloat_reclaimable(estimate)),
+				 rint(bloat_reclaimable_low(estimate)),
+				 rint(bloat_reclaimable_high(estimate)),
+				 bloat_percent(bloat_reclaimable(estimate), estimate),
+				 rint(estimate->free_bytes),
+				 rint(estimate->dead_bytes),
+				 estimate->pages_sampled,
+				 bloat_confidence_name(estimate->confidence));
+	finding->remedy = candidate->remedy.sql;
+	finding->remedy_lock = candidate->remedy.lock;
+	return true;
+}
+
+static void
+report(HealthRun *run, BloatKind kind, const char *what)
+{
+	BloatRun *bloat = bloat_of(run);
+
+	suspects_report(
+		run, &bloat->suspects[kind], describe_bloat, psprintf("%s have space to give back", what));
+	if (run->found == 0 && bloat->missed[kind] > 0)
+		run->unknown = psprintf("%d of %d %s were not measured, because they are locked or "
+								"pgopt.bloat_time_budget was used up; see %s()",
+								bloat->missed[kind],
+								bloat->known[kind],
+								what,
+								kind == KIND_INDEX ? "pgopt_index_bloat" : "pgopt_table_bloat");
+}
+
+static void
+check_table(HealthRun *run)
+{
+	report(run, KIND_TABLE, "tables");
+}
+
+static void
+check_toast(HealthRun *run)
+{
+	report(run, KIND_TOAST, "TOAST tables");
+}
+
+static void
+check_index(HealthRun *run)
+{
+	report(run, KIND_INDEX, "indexes");
+}
+
+static void
+check_catalog(HealthRun *run)
+{
+	report(run, KIND_CATALOG, "system catalogs and their indexes");
+}
+
+#define BLOAT_CHECK(what, in_family, its_weight)                                               \
+	{                                                                                          \
+		.id = "bloat_" #what, .family = in_family, .weight = its_weight,                       \
+		.needs = "pg_stat_scan_tables", .thresholds = {&bloat_percent_threshold, &bloat_size}, \
+		.reference = README_SECTION("bloat"), .run = check_##what,                             \
+	}
+
+const HealthCheck checks_bloat[] = {
+	BLOAT_CHECK(table, "heap", 1),
+	BLOAT_CHECK(toast, "heap", 1),
+	BLOAT_CHECK(index, "index", 1),
+	BLOAT_CHECK(catalog, "catalog", 1),
+};
+
+const int checks_bloat_count = lengthof(checks_bloat);

@@ -1,0 +1,148 @@
+# Faults of bloat: free space that only a rewrite gives back, in tables, TOAST tables, indexes and catalogs.
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use PgoptHealth;
+use PgoptTest;
+
+my $node = health_node('bloat', conf => "autovacuum_naptime = '1h'\nautovacuum_vacuum_cost_delay = 0\n");
+
+# the state of a check
+sub state_of
+{
+  my ($check, $before) = @_;
+  return $node->safe_psql('postgres',
+    ($before // '') . "SELECT state || coalesce(': ' || reason, '') FROM pgopt_checks() WHERE check_id = '$check'");
+}
+
+$node->safe_psql('postgres', <<'SQL');
+CREATE SCHEMA "A b";
+CREATE TABLE "A b"."Big Table" (id int PRIMARY KEY, body text);
+INSERT INTO "A b"."Big Table" SELECT i, repeat('x', 400) FROM generate_series(1, 60000) i;
+CREATE TABLE wide (id int PRIMARY KEY, body text);
+ALTER TABLE wide ALTER body SET STORAGE EXTERNAL;
+INSERT INTO wide SELECT i, repeat('y', 4000) FROM generate_series(1, 6000) i;
+CREATE TABLE keys (id int, n int) WITH (fillfactor = 60);
+CREATE INDEX keys_id ON keys (id);
+INSERT INTO keys SELECT i, i FROM generate_series(1, 300000) i;
+CREATE TABLE hashed (id int);
+CREATE INDEX hashed_id ON hashed USING gist (int8range(id, id + 1));
+INSERT INTO hashed SELECT i FROM generate_series(1, 60000) i;
+SQL
+$node->safe_psql('postgres', 'VACUUM (ANALYZE)');
+
+# --- nothing, on what was just loaded
+is(state_of($_), 'ok', "$_: nothing on fresh tables") foreach qw(bloat_table bloat_toast bloat_index bloat_catalog);
+
+# --- bloat_table
+fault(
+  $node,
+  check => 'bloat_table',
+  severity => 'warning',
+  object => qr/^"A b"\."Big Table"$/,
+  not_yet => { 'pgopt.bloat_percent' => 70 },
+  inject => sub {
+    my ($server) = @_;
+    $server->safe_psql('postgres', 'DELETE FROM "A b"."Big Table" WHERE id % 5 < 3');
+    $server->safe_psql('postgres', 'VACUUM (ANALYZE) "A b"."Big Table"');
+  });
+
+# dead rows are a matter of VACUUM, and of no other check
+$node->safe_psql('postgres', <<'SQL');
+INSERT INTO "A b"."Big Table" SELECT i, repeat('x', 400) FROM generate_series(100001, 160000) i;
+ANALYZE "A b"."Big Table";
+DELETE FROM "A b"."Big Table" WHERE id > 100000 AND id % 5 < 4;
+SQL
+is(state_of('bloat_table'), 'ok', 'dead rows alone are no bloat');
+$node->safe_psql('postgres', 'VACUUM FULL "A b"."Big Table"');
+
+# --- bloat_toast
+fault(
+  $node,
+  check => 'bloat_toast',
+  severity => 'warning',
+  object => qr/^TOAST of public\.wide$/,
+  not_yet => { 'pgopt.bloat_size' => '50MB' },
+  inject => sub {
+    my ($server) = @_;
+    $server->safe_psql('postgres', 'DELETE FROM wide WHERE id % 3 <> 0');
+    $server->safe_psql('postgres', 'VACUUM (ANALYZE) wide');
+  });
+
+# --- bloat_index
+fault(
+  $node,
+  check => 'bloat_index',
+  severity => 'warning',
+  object => qr/^public\.keys_id$/,
+  settings => { 'pgopt.bloat_size' => '2MB' },
+  not_yet => { 'pgopt.bloat_size' => '100MB' },
+  inject => sub {
+    my ($server) = @_;
+    $server->safe_psql('postgres', <<'SQL');
+ALTER INDEX keys_id SET (fillfactor = 30);
+REINDEX INDEX keys_id;
+ALTER INDEX keys_id RESET (fillfactor);
+SQL
+  });
+
+# an index of a table that is found as well is rebuilt with it
+set_settings($node, { 'pgopt.bloat_size' => '2MB' });
+$node->safe_psql('postgres', 'DELETE FROM keys WHERE id % 2 = 0');
+$node->safe_psql('postgres', 'VACUUM (ANALYZE) keys');
+is(join(' ', map { "$_->{check_id} $_->{severity}" } grep { $_->{check_id} =~ /^bloat/ } findings($node)),
+  'bloat_table warning bloat_index info', 'the indexes of a table that is to be rewritten are no warning');
+$node->safe_psql('postgres', 'VACUUM FULL keys');
+reset_settings($node, { 'pgopt.bloat_size' => '2MB' });
+
+# --- bloat_catalog
+fault(
+  $node,
+  check => 'bloat_catalog',
+  severity => 'warning',
+  object => qr/^pg_catalog\.pg_attribute$/,
+  settings => { 'pgopt.bloat_size' => '2MB' },
+  count => 0,
+  inject => sub {
+    my ($server) = @_;
+    my $columns = join(', ', map { "c$_ int" } 1 .. 100);
+    $server->safe_psql('postgres', <<"SQL");
+DO \$\$ BEGIN FOR i IN 1..400 LOOP EXECUTE format('CREATE TABLE catalog_%s ($columns)', i); END LOOP; END \$\$;
+DO \$\$ BEGIN FOR i IN 1..400 LOOP IF i % 10 <> 0 THEN EXECUTE format('DROP TABLE catalog_%s', i); END IF; END LOOP; END \$\$;
+SQL
+    $server->safe_psql('postgres', 'VACUUM ANALYZE');
+  },
+  mend => sub {
+    my ($server, @found) = @_;
+    PgoptHealth::mend($server, 'postgres', @found);
+  });
+$node->safe_psql('postgres', <<'SQL');
+DO $$ BEGIN FOR i IN 1..400 LOOP EXECUTE format('DROP TABLE IF EXISTS catalog_%s', i); END LOOP; END $$;
+SQL
+$node->safe_psql('postgres', 'VACUUM ANALYZE');
+
+# --- what could not be measured is not called well
+like(
+  state_of('bloat_table', 'SET pgopt.bloat_time_budget = 0; '),
+  qr/^unknown: \d+ of \d+ tables were not measured.*pgopt_table_bloat/,
+  'no time: unknown');
+$node->safe_psql('postgres', 'CREATE ROLE stranger; CREATE ROLE watcher IN ROLE pg_monitor');
+like(
+  state_of('bloat_table', 'SET ROLE stranger; '),
+  qr/^unknown: .*GRANT pg_stat_scan_tables TO stranger;/,
+  'no privilege: unknown, with the grant');
+is(state_of('bloat_table', 'SET ROLE watcher; '), 'ok', 'pg_monitor is enough');
+
+# --- a locked table is not waited for
+my $session = $node->background_psql('postgres');
+$session->query_safe('BEGIN; LOCK TABLE "A b"."Big Table"');
+$node->safe_psql('postgres', 'SELECT 1');
+like(state_of('bloat_table', 'SET pgopt.bloat_size = 2;'), qr/^unknown: 1 of/, 'a locked table makes it unknown');
+$session->query_safe('ROLLBACK');
+$session->quit;
+
+$node->stop;
+done_testing();
