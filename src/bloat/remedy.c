@@ -177,7 +177,9 @@ bloat_table_remedy(Relation table, const BloatEstimate *estimate, bool worth_it,
 	{
 		remedy->sql = psprintf("VACUUM (FULL, ANALYZE) %s;", name);
 		remedy->lock = "ACCESS EXCLUSIVE on the table";
-		if (OidIsValid(get_extension_oid("pg_repack", true)))
+		/* a name of several lines would end the comment */
+		if (OidIsValid(get_extension_oid("pg_repack", true)) && strpbrk(name, "\r\n") == NULL &&
+			strpbrk(get_database_name(MyDatabaseId), "\r\n") == NULL)
 			remedy->sql =
 				psprintf("%s\n-- or, in a shell, without that lock: pg_repack -d %s -t %s",
 						 remedy->sql,
