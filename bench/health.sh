@@ -60,7 +60,7 @@ calls() {
     done
     say '\! sed "s/^/CPU: /" /proc/$BACKEND/schedstat'
   } >"$stage/calls.sql"
-  sql main -At -c '\timing on' -f "$stage/calls.sql" | awk '/^CPU: / { cpu = $2 / 1e6; if (time != "") print time, cpu - last
+  sql main -At -c '\timing on' -f "$stage/calls.sql" | awk '/^CPU: / { cpu = $2 / 1e6; if (seen++) print time, cpu - last
     last = cpu } /^Time: / { time = $2 }'
 }
 
