@@ -20,7 +20,7 @@ our @EXPORT = qw(health_node findings found fault mend set_settings reset_settin
 sub health_node
 {
   my ($name, %options) = @_;
-  my $conf = "fsync = on\nfull_page_writes = on\nautovacuum = on\nshared_buffers = 128MB\n" . ($options{conf} // '');
+  my $conf = "fsync = on\nfull_page_writes = on\nautovacuum = on\nshared_buffers = 128MB\nmax_wal_size = 1GB\n" . ($options{conf} // '');
   return pgopt_node($name, extension => 'postgres', %options, conf => $conf);
 }
 
