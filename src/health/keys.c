@@ -3,7 +3,7 @@
  *		Sequences and integer keys that run out of numbers.
  *
  * A sequence is one page with one row, which is read as such: asking it in the
- * usual way opens the relation and leaves it in the session's caches, which 
+ * usual way opens the relation and leaves it in the session's caches, which
  * for tens of thousands of them takes seconds and 100 MB.  Keys that no
  * sequence fills are looked up at the end of their index.
  *
@@ -178,8 +178,6 @@ describe_sequence(HealthRun *run, const Suspect *suspect, Finding *finding)
 	char *name = relation_name(used->oid);
 	char *table = OidIsValid(used->table) ? relation_name(used->table) : NULL;
 	char *column = table != NULL ? relation_column(used->table, used->column) : NULL;
-	bool may_read =
-		pg_class_aclcheck(used->oid, GetUserId(), ACL_SELECT | ACL_USAGE) == ACLCHECK_OK;
 	char *values;
 
 	if (name == NULL)
@@ -196,7 +194,9 @@ describe_sequence(HealthRun *run, const Suspect *suspect, Finding *finding)
 	else
 		finding->message =
 			psprintf("the sequence %s has used %.1f %% of its numbers", name, used->percent);
-	values = may_read ? psprintf("\"last_value\": " INT64_FORMAT ", ", used->value) : "";
+	values = relation_may_read(used->oid)
+				 ? psprintf("\"last_value\": " INT64_FORMAT ", ", used->value)
+				 : "";
 	finding->evidence =
 		psprintf("{%s\"percent\": %.2f, \"limit\": " INT64_FORMAT ", \"increment\": " INT64_FORMAT
 				 ", \"type\": \"%s\", \"table\": %s, \"column\": %s}",

@@ -662,7 +662,9 @@ relation_column(Oid oid, int16 attnum)
 bool
 relation_may_read(Oid oid)
 {
-	return pg_class_aclcheck(oid, GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+	bool missing = false;
+
+	return pg_class_aclcheck_ext(oid, GetUserId(), ACL_SELECT, &missing) == ACLCHECK_OK && !missing;
 }
 
 /* Its first file, or NULL. */
