@@ -162,8 +162,8 @@ static const char hba_plain_query[] = RULES
 	"           'ssl', current_setting('ssl'),"
 	"           'listen_addresses', current_setting('listen_addresses')),"
 	"       NULL::timestamptz,"
-	"       'ALTER SYSTEM SET ssl = on; SELECT pg_reload_conf();"
-	" -- once ssl_cert_file and ssl_key_file exist',"
+	/* ssl = on without these files would keep the server from starting: nothing to run as it is */
+	"       'SELECT pg_reload_conf(); -- once ssl_cert_file and ssl_key_file exist, and ssl is on',"
 	"       'none'"
 	"  FROM remote r"
 	" WHERE current_setting('ssl') = 'off'"
