@@ -69,6 +69,9 @@ bloat_measure_other(Relation rel, const BloatBudget *budget, BloatEstimate *esti
 									  2.1 * error * n * BLCKSZ,
 								  0);
 	estimate->rewritten_high = Max(used + 2.1 * used_error * n * BLCKSZ, estimate->rewritten);
+	/* The buckets that are to come have their pages already, in a fresh index too. */
+	if (rel->rd_rel->relam == HASH_AM_OID)
+		estimate->rewritten_high = estimate->size;
 	estimate->confidence = BLOAT_LOW;
 	FreeAccessStrategy(sample.strategy);
 	switch (rel->rd_rel->relam)
