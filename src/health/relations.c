@@ -89,6 +89,9 @@ typedef struct Capacity
 /* Of pg_class, where it is full. */
 #define ROWS_A_PAGE 38
 
+/* Of a pg_class with more pages most are empty. */
+#define MOST_PAGES 16384
+
 /* Zeroed room for one more. */
 #define ADD(array, count, capacity)                                                             \
 	((count) == (capacity) ? (void) ((array) = enlarge((array), &(capacity), sizeof(*(array)))) \
@@ -251,8 +254,8 @@ read_classes(Relations *relations, Capacity *capacity, Snapshot snapshot)
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
 	HeapTuple tuple;
 
-	relations->positions =
-		positions_create(CurrentMemoryContext, RelationGetNumberOfBlocks(rel) * ROWS_A_PAGE, NULL);
+	relations->positions = positions_create(
+		CurrentMemoryContext, Min(RelationGetNumberOfBlocks(rel), MOST_PAGES) * ROWS_A_PAGE, NULL);
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_class form = (Form_pg_class) GETSTRUCT(tuple);
