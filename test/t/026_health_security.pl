@@ -89,7 +89,7 @@ foreach my $open (sort keys %open)
 }
 fault($node, check => 'hba_cleartext', severity => 'warning', inject => with_rule('host all all 10.0.0.0/8 password'),
   mend => \&without_rule);
-fault($node, check => 'hba_cleartext', severity => 'warning', inject => with_rule('hostnossl all all 0.0.0.0/0 ldap ldapserver=a ldapprefix=b'),
+fault($node, check => 'hba_cleartext', severity => 'warning', inject => with_rule('hostnossl all all 0.0.0.0/0 radius radiusservers="127.0.0.1" radiussecrets="s"'),
   mend => \&without_rule);
 with_rule("hostssl all all 10.0.0.0/8 password\nhost all all 127.0.0.1/32 password")->();
 is(scalar(found($node, 'hba_cleartext')), 0, 'a password that is encrypted, or stays on the machine, is none');
