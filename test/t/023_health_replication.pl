@@ -207,9 +207,12 @@ is(scalar(found($primary, 'sync_standby_missing')), 0, 'sync_standby_missing: on
 is($primary->safe_psql('postgres', "SET synchronous_commit = local; SET pgopt.slot_xmin_warning = 1; SELECT count(*) FROM pgopt_findings() WHERE check_id = 'sync_standby_missing'"),
   0, 'sync_standby_missing: nor is it, whatever synchronous_commit');
 reload_with($primary, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-ok(poll_until($primary, 'postgres', "SET synchronous_commit = local; SELECT severity FROM pgopt_findings() WHERE check_id = 'sync_standby_missing'", 'info'),
-  'sync_standby_missing: where commits do not wait it is worth knowing');
-reload_with($primary, 'ALTER SYSTEM RESET synchronous_standby_names');
+my $severity = "SELECT severity FROM pgopt_findings() WHERE check_id = 'sync_standby_missing'";
+ok(poll_until($primary, 'postgres', "SET synchronous_commit = local; $severity", 'critical'),
+  'sync_standby_missing: a session that does not wait hides nothing');
+reload_with($primary, 'ALTER SYSTEM SET synchronous_commit = local');
+ok(poll_until($primary, 'postgres', $severity, 'info'), 'sync_standby_missing: where commits do not wait it is worth knowing');
+reload_with($primary, "ALTER SYSTEM RESET $_") foreach qw(synchronous_standby_names synchronous_commit);
 
 # --- queries that recovery cancels
 fault($standby,
