@@ -126,6 +126,15 @@ typedef RelFileNode CompatFiles;
 #define compat_owns_database(dboid, role) pg_database_ownercheck((dboid), (role))
 #endif
 
+/* The process whose temporary tables are in a schema; 17 counts processes differently. */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procarray.h"
+#define compat_temp_owner(namespace) ProcNumberGetProc(GetTempNamespaceProcNumber(namespace))
+#else
+#include "storage/sinvaladt.h"
+#define compat_temp_owner(namespace) BackendIdGetProc(GetTempNamespaceBackendId(namespace))
+#endif
+
 /* 17 has the caller's number in the array of processes under another name. */
 #if PG_VERSION_NUM >= 170000
 #define compat_my_procno() MyProcNumber

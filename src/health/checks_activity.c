@@ -183,7 +183,7 @@ static const char idle_in_transaction[] =
 	") "
 	"SELECT CASE WHEN extract(epoch FROM a.idle_for) >= $2 THEN 'critical' ELSE 'warning' END, "
 	"       format('pid %s', a.pid), "
-	"       format('%s has left a transaction open for %s without a statement', "
+	"       format('%s is idle in transaction for %s', "
 	"              " SESSION_NAME ", date_trunc('second', a.idle_for)), "
 	"       jsonb_build_object(" SESSION_EVIDENCE ", "
 	"         'state', a.state, "

@@ -91,7 +91,7 @@ static Threshold scans_warning = {
 	.name = "sequential_scans_warning",
 	.unit = UNIT_NUMBER,
 	.boot_value = 1000,
-	.description = "Number of such sequential scans of a table that is a warning.",
+	.description = "Number of such sequential scans of a table a day that is a warning.",
 };
 
 /* --- what indexes have in common -------------------------------------------- */
@@ -764,6 +764,9 @@ check_unused(HealthRun *run)
 
 /* --- sequential_scans ----------------------------------------------------------------- */
 
+/* In days: a rate over less says little. */
+#define SHORTEST_OBSERVATION (1.0 / 24)
+
 /* Of a table, or of all partitions of one. */
 typedef struct Scans
 {
@@ -796,6 +799,12 @@ describe_scans(HealthRun *run, const Suspect *suspect, Finding *finding)
 				 scans->scans,
 				 scans->read,
 				 scans->index_scans);
+	finding->remedy = psprintf(
+		"-- CREATE INDEX CONCURRENTLY on what its statements look for (pgopt_slow_queries());\n"
+		"-- then, to count anew: SELECT pg_stat_reset_single_table_counters(%u); -- of %s",
+		scans->table->oid,
+		strpbrk(name, "\r\n") == NULL ? name : "that table");
+	finding->remedy_lock = "SHARE UPDATE EXCLUSIVE on the table";
 	return true;
 }
 
@@ -805,6 +814,8 @@ check_scans(HealthRun *run)
 	Relations *relations = health_relations(run);
 	Suspects suspects = {0};
 	Scans *roots = NULL;
+	bool reset;
+	double days = (run->now - health_statistics_since(&reset)) / (double) USECS_PER_DAY;
 
 	for (int i = 0; i < relations->ntables; i++)
 	{
@@ -854,7 +865,7 @@ check_scans(HealthRun *run)
 			continue;
 		}
 		suspect->badness = (double) scans->read;
-		if (scans->scans >= threshold_value(&scans_warning))
+		if (scans->scans / Max(days, SHORTEST_OBSERVATION) >= threshold_value(&scans_warning))
 			suspect->severity = SEVERITY_WARNING;
 		i++;
 	}

@@ -149,13 +149,16 @@ static const char temp_spills_query[] =
 	"           'temp_bytes', d.temp_bytes,"
 	"           'temp_files', d.temp_files,"
 	"           'wal_bytes', d.wal_bytes,"
+	"           'bytes_per_file', d.temp_bytes / d.temp_files,"
 	"           'work_mem_bytes', d.work_mem_kb * 1024,"
 	"           'seconds', round(d.seconds),"
 	"           'basis', d.basis),"
 	"       d.since,"
 	"       CASE WHEN d.work_mem_kb <= 128 * 1024"
 	"            THEN format('ALTER SYSTEM SET work_mem = ''%skB''; SELECT pg_reload_conf();',"
-	"                        d.work_mem_kb * 2)"
+	"                        least(greatest(d.work_mem_kb * 2, "
+	"                                       (2 ^ ceil(log(2, 1 + d.temp_bytes / d.temp_files / 1024)))::bigint * 2), "
+	"                              greatest(d.work_mem_kb * 2, 64 * 1024)))"
 	"            ELSE " RESTART_WINDOW
 	"                 || ' -- work_mem is large: give more to the role whose statements need it'"
 	"       END,"
@@ -165,6 +168,7 @@ static const char temp_spills_query[] =
 	"               AS work_mem_kb"
 	"          FROM pgopt.counter_deltas() d"
 	"         WHERE d.temp_bytes >= $1"
+	"           AND d.temp_files > 0"
 	"        OFFSET 0) d";
 
 /*

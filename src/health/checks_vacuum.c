@@ -4,16 +4,21 @@
  */
 #include "pgopt.h"
 
+#include "access/relation.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "postmaster/autovacuum.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "bloat.h"
 #include "compat.h"
 #include "core.h"
 #include "health.h"
 #include "relations.h"
+
+/* Where autovacuum looks more seldom, it is not about to come. */
+#define SOON_S      600
 
 #define LOCK_VACUUM "SHARE UPDATE EXCLUSIVE on the table"
 
@@ -73,29 +78,91 @@ typedef struct Overdue
 	bool coming;
 } Overdue;
 
+/*
+ * What is dead on a sample of pages.  The counters alone will not do: those of
+ * a transaction may arrive after the VACUUM that removed its rows.  False where
+ * it cannot be measured.
+ */
+static bool
+measure_dead(const RelationInfo *table, double *percent, bool *held)
+{
+	BloatEstimate estimate;
+	bool locked;
+	Relation rel = bloat_open(table->oid, &locked);
+	double dead;
+
+	if (rel == NULL)
+		return false;
+	bloat_measure_heap(rel, &bloat_budget_rows, &estimate);
+	relation_close(rel, AccessShareLock);
+	if (estimate.confidence == BLOAT_UNKNOWN)
+		return false;
+	dead = Max(estimate.dead_rows, estimate.dead_entries) + estimate.held_rows;
+	*percent = dead > 0 ? 100 * dead / (dead + estimate.live_rows) : 0;
+	*held = estimate.held_rows > dead / 2;
+	return true;
+}
+
+/* Who keeps dead rows from being removed, if it is a session: the SQL that ends it. */
+static char *
+end_of_holder(void)
+{
+	char *sql = NULL;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (pgopt_spi_execute("SELECT a.pid::text"
+						  "  FROM pg_stat_activity a"
+						  " WHERE a.pid <> pg_backend_pid()"
+						  "   AND a.backend_type = 'client backend'"
+						  "   AND coalesce(a.backend_xmin, a.backend_xid) IS NOT NULL"
+						  " ORDER BY greatest(age(a.backend_xmin), age(a.backend_xid)) DESC"
+						  " LIMIT 1",
+						  0,
+						  NULL,
+						  NULL,
+						  NULL,
+						  true,
+						  SPI_OK_SELECT) == 1)
+		sql = psprintf("SELECT pg_terminate_backend(%s);", pgopt_spi_text(0, 1));
+	if (sql != NULL)
+		sql = strcpy(SPI_palloc(strlen(sql) + 1), sql);
+	SPI_finish();
+	return sql;
+}
+
 static bool
 describe_overdue(HealthRun *run, const Suspect *suspect, Finding *finding)
 {
 	const Overdue *overdue = suspect->what;
 	const RelationInfo *table = overdue->table;
 	char *name = display_name(table);
+	char *holder = NULL;
+	double measured = overdue->percent;
+	bool held = false;
 
 	if (name == NULL)
 		return false;
+	if (measure_dead(table, &measured, &held) && measured < threshold_value(&overdue_percent) / 2)
+		return false;
+	if (held)
+		holder = end_of_holder();
 	finding->object = name;
 	finding->message =
 		psprintf("%.0f %% of the rows of %s are dead, about %s%s",
-				 overdue->percent,
+				 measured,
 				 name,
 				 bytes_text(overdue->dead_bytes),
-				 overdue->running                  ? "; a VACUUM is at work"
-				 : overdue->coming                 ? "; autovacuum is about to come"
+				 held               ? ", and an old snapshot keeps VACUUM from removing them"
+				 : overdue->running ? "; a VACUUM is at work"
+				 : overdue->coming  ? "; autovacuum is about to come"
 				 : !relation_has_autovacuum(table) ? ", and autovacuum does not look after it"
 												   : ", and autovacuum does not keep up");
 	finding->evidence =
 		psprintf("{\"dead_rows\": " INT64_FORMAT ", \"live_rows\": " INT64_FORMAT
 				 ", \"percent\": %.1f, \"dead_bytes\": %.0f, \"autovacuum_threshold\": %.0f, "
-				 "\"autovacuum\": %s, \"vacuum_running\": %s, \"last_vacuum\": %s}",
+				 "\"autovacuum\": %s, \"vacuum_running\": %s, \"held_by_snapshot\": %s, "
+				 "\"last_vacuum\": %s}",
 				 table->stats.dead,
 				 table->stats.live,
 				 overdue->percent,
@@ -103,8 +170,12 @@ describe_overdue(HealthRun *run, const Suspect *suspect, Finding *finding)
 				 relation_vacuum_threshold(table),
 				 relation_has_autovacuum(table) ? "true" : "false",
 				 overdue->running ? "true" : "false",
+				 held ? "true" : "false",
 				 timestamp_json(table->stats.vacuumed));
-	finding->remedy = psprintf("VACUUM (ANALYZE) %s;", relation_name(main_of(table)->oid));
+	finding->remedy = psprintf("%s%sVACUUM (ANALYZE) %s;",
+							   holder != NULL ? holder : "",
+							   holder != NULL ? "\n" : "",
+							   relation_name(main_of(table)->oid));
 	finding->remedy_lock = LOCK_VACUUM;
 	return true;
 }
@@ -136,7 +207,7 @@ check_overdue(HealthRun *run)
 
 		/* It is nobody's business while it is being done, or autovacuum is about to begin. */
 		overdue.running = relation_is_maintained(table);
-		overdue.coming = relation_has_autovacuum(table) &&
+		overdue.coming = relation_has_autovacuum(table) && autovacuum_naptime <= SOON_S &&
 						 table->stats.dead < 2 * relation_vacuum_threshold(table);
 		suspects_add(&suspects,
 					 overdue.running || overdue.coming ? SEVERITY_INFO : SEVERITY_WARNING,

@@ -7,12 +7,15 @@
 
 #include "access/multixact.h"
 #include "access/transam.h"
+#include "catalog/namespace.h"
 #include "commands/dbcommands.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "postmaster/autovacuum.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "core.h"
 #include "health.h"
 #include "relations.h"
@@ -190,6 +193,40 @@ freeze_command(const OldTable *tables, int n)
 	return sql.data;
 }
 
+/*
+ * Temporary tables of others hold the database back too, and only their session
+ * can vacuum them.  Appends what ends them, a line each.
+ */
+static void
+append_temp_remedies(HealthRun *run, double (*age)(const RelationInfo *), double limit,
+					 StringInfo sql)
+{
+	Relations *relations = health_relations(run);
+	int lines = 0;
+
+	for (int i = 0; i < relations->ntables && lines < MAX_TABLES; i++)
+	{
+		const RelationInfo *table = &relations->tables[i];
+		PGPROC *owner;
+		char *name;
+
+		if (table->class != RELATION_TEMP || table->main != NULL || age(table) <= limit)
+			continue;
+		owner = checkTempNamespaceStatus(table->namespace) == TEMP_NAMESPACE_IN_USE
+					? compat_temp_owner(table->namespace)
+					: NULL;
+		name = relation_name(table->oid);
+		if (owner != NULL)
+			appendStringInfo(sql, "SELECT pg_terminate_backend(%d);", owner->pid);
+		else if (name != NULL)
+			appendStringInfo(sql, "DROP TABLE %s;", name);
+		else
+			continue;
+		appendStringInfoString(sql, " -- an old temporary table, which nobody else can vacuum\n");
+		lines++;
+	}
+}
+
 /* A JSON array of the oldest. */
 static char *
 tables_json(const OldTable *tables, int n)
@@ -239,8 +276,13 @@ report_database(HealthRun *run, const IdKind *kind, const char *name, double age
 		OldTable *oldest =
 			old_tables(run, kind->age, threshold_value(kind->warning) / 100 * ID_SPACE, &n);
 
+		StringInfoData sql;
+
 		tables = tables_json(oldest, n);
-		finding.remedy = freeze_command(oldest, n);
+		initStringInfo(&sql);
+		append_temp_remedies(run, kind->age, threshold_value(kind->warning) / 100 * ID_SPACE, &sql);
+		appendStringInfoString(&sql, freeze_command(oldest, n));
+		finding.remedy = sql.data;
 	}
 	else if (connectable)
 		finding.remedy = psprintf("\\c %s\nVACUUM (FREEZE);", quoted);

@@ -249,10 +249,7 @@ window_note(void)
 	keep_sample(&sample, false);
 }
 
-/*
- * The oldest sample that counts: of the last hour, of this configuration, and
- * none of whose counters was reset since.
- */
+/* The oldest sample that counts: of the last hour, and of this configuration. */
 static bool
 find_baseline(const Sample *now, Sample *baseline)
 {
@@ -268,8 +265,6 @@ find_baseline(const Sample *now, Sample *baseline)
 		const Sample *sample = &ring->samples[(ring->taken - back) % WINDOW_SAMPLES];
 
 		found = sample->at >= Max(from, ring->from);
-		for (int i = 0; i < COUNTERS && found; i++)
-			found = sample->counters[i] <= now->counters[i];
 		if (found)
 			*baseline = *sample;
 	}
@@ -277,9 +272,9 @@ find_baseline(const Sample *now, Sample *baseline)
 	return found;
 }
 
-/* When the lifetime counters began: 0 where that is not known. */
+/* When this database's statistics were reset; 0 = never. */
 static TimestampTz
-lifetime_start(void)
+database_reset(void)
 {
 	Datum reset;
 	LOCAL_FCINFO(fcinfo, 1);
@@ -288,8 +283,28 @@ lifetime_start(void)
 	fcinfo->args[0].value = ObjectIdGetDatum(MyDatabaseId);
 	fcinfo->args[0].isnull = false;
 	reset = pg_stat_get_db_stat_reset_time(fcinfo);
-	return Max(fcinfo->isnull ? 0 : DatumGetTimestampTz(reset),
-			   pgstat_fetch_stat_archiver()->stat_reset_timestamp);
+	return fcinfo->isnull ? 0 : DatumGetTimestampTz(reset);
+}
+
+/*
+ * Counters that were reset since the baseline began at zero.  Its time stays:
+ * a rate is rather too low than too high.
+ */
+static void
+follow_resets(const Sample *now, Sample *baseline)
+{
+	bool database = database_reset() > baseline->at;
+
+	for (int i = 0; i < COUNTERS; i++)
+		if (now->counters[i] < baseline->counters[i] || (database && sources[i].database != NULL))
+			baseline->counters[i] = 0;
+}
+
+/* When the lifetime counters began: 0 where that is not known. */
+static TimestampTz
+lifetime_start(void)
+{
+	return Max(database_reset(), pgstat_fetch_stat_archiver()->stat_reset_timestamp);
 }
 
 bool
@@ -313,7 +328,10 @@ pgopt_counter_deltas(PG_FUNCTION_ARGS)
 		elog(ERROR, "counter_deltas: wrong row type");
 	take_sample(&now);
 	if (table != NULL && find_baseline(&now, &baseline))
+	{
+		follow_resets(&now, &baseline);
 		values[0] = CStringGetTextDatum("window");
+	}
 	else if (table != NULL)
 	{
 		/* the first look: the window begins here */

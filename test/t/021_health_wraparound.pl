@@ -84,6 +84,17 @@ is(scalar(found($node, 'xmin_horizon')), 0, 'xmin_horizon: a transaction that ho
 $session->quit;
 reset_settings($node, { 'pgopt.xmin_horizon_warning' => 1 });
 
+# temporary tables of others hold the database back, and no VACUUM of ours reaches them
+set_settings($node, { 'pgopt.xid_age_warning' => 0 });
+$session = $node->background_psql('postgres', on_error_stop => 0);
+my $owner = $session->query_safe('CREATE TEMP TABLE "old Scratch" (i int); SELECT pg_backend_pid()');
+burn(40);
+my ($held) = grep { $_->{object} eq 'database postgres' } found($node, 'xid_age');
+like($held->{remedy}, qr/^SELECT pg_terminate_backend\($owner\);/, 'xid_age: the session with an old temporary table is named');
+like($held->{remedy}, qr/VACUUM \(FREEZE\)/, 'xid_age: and the rest is frozen');
+$session->quit;
+reset_settings($node, { 'pgopt.xid_age_warning' => 1 });
+
 # --- transaction IDs
 my %age = (warning => 1_200_000_000, critical => 2_900_000_000);
 foreach my $severity (qw(warning critical))

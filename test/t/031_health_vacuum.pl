@@ -59,10 +59,37 @@ fault(
   check => 'vacuum_overdue',
   severity => 'info',
   object => qr/Big Table/,
-  settings => { 'pgopt.vacuum_overdue_size' => '2MB' },
+  settings => { 'pgopt.vacuum_overdue_size' => '2MB', 'autovacuum_naptime' => '10min' },
   inject => 'DELETE FROM "A b"."Big Table" WHERE id % 4 = 1');
 $node->safe_psql('postgres', 'DELETE FROM "A b"."Big Table" WHERE id % 4 = 2');
 $node->safe_psql('postgres', 'VACUUM (ANALYZE) "A b"."Big Table"');
+
+# the counts of deletes can arrive after the VACUUM that removed the rows: what is counted is looked at
+$node->safe_psql('postgres', <<'SQL');
+SET stats_fetch_consistency = none;
+CREATE TABLE counted (id int, body text);
+INSERT INTO counted SELECT i, repeat('x', 400) FROM generate_series(1, 40000) i;
+DELETE FROM counted WHERE id % 10 < 7;
+VACUUM ANALYZE counted;
+SQL
+is(join(' ', map { $_->{object} } found($node, 'vacuum_overdue')), '', 'vacuum_overdue: what is not there is not dead');
+$node->safe_psql('postgres', 'DROP TABLE counted');
+
+# what an old snapshot needs no VACUUM removes: who has it is named
+my $snapshot = $node->background_psql('postgres', on_error_stop => 0);
+my $holder = $snapshot->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM wide; SELECT pg_backend_pid()');
+$holder =~ s/^.*\n//s;
+$node->safe_psql('postgres', q(CREATE TABLE "Kept" AS SELECT i, repeat('x', 400) AS body FROM generate_series(1, 40000) i));
+$node->safe_psql('postgres', 'UPDATE "Kept" SET body = body');
+set_settings($node, { 'pgopt.vacuum_overdue_size' => '2MB' });
+my ($kept) = found($node, 'vacuum_overdue');
+like($kept->{message}, qr/an old snapshot keeps VACUUM from removing them/, 'vacuum_overdue: an old snapshot is told of');
+like($kept->{remedy}, qr/^SELECT pg_terminate_backend\($holder\);\nVACUUM/, 'vacuum_overdue: and who has it');
+mend($node, 'postgres', $kept) if $kept;
+is(scalar(found($node, 'vacuum_overdue')), 0, 'vacuum_overdue: gone with the snapshot');
+eval { $snapshot->quit };
+reset_settings($node, { 'pgopt.vacuum_overdue_size' => 1 });
+$node->safe_psql('postgres', 'DROP TABLE "Kept"');
 
 # while a VACUUM is at work it is no warning
 $node->safe_psql('postgres', 'UPDATE "A b"."Big Table" SET body = body');
