@@ -30,7 +30,7 @@ static Threshold failing_warning = {
 static Threshold backlog_warning = {
 	.name = "archive_backlog_warning",
 	.unit = UNIT_NUMBER,
-	.boot_value = 16,
+	.boot_value = 32,
 	.description = "WAL files that wait for the archiver from which they are a warning.",
 };
 

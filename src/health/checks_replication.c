@@ -291,6 +291,8 @@ static const char subscription_down[] =
 	"   AND NOT pg_is_in_recovery() "
 	"   AND s.subenabled "
 	"   AND e.sync_error_count > 0 "
+	"   AND NOT EXISTS (SELECT FROM pg_stat_subscription w "
+	"                    WHERE w.subid = s.oid AND w.relid = r.srrelid AND w.pid IS NOT NULL) "
 	" GROUP BY s.subname";
 
 /* Commits wait for ever. */

@@ -6,6 +6,9 @@
  * and the others go on.  All of them run as the caller, with search_path
  * pinned, a short lock_timeout, and without what makes short queries long
  * (compilation, parallel workers, plans of their own for each threshold).
+ * In a subtransaction the server answers a recovery conflict on a standby by
+ * ending the session, not the statement: what probes a standby must be ready to
+ * connect again.
  */
 #include "pgopt.h"
 

@@ -218,7 +218,7 @@ window_wait(void)
 
 	if (table == NULL)
 		return WINDOW_SAMPLE_MS;
-	if (last_seen < PgReloadTime || TimestampDifferenceExceeds(last_seen, now, WINDOW_SAMPLE_MS))
+	if (TimestampDifferenceExceeds(last_seen, now, WINDOW_SAMPLE_MS))
 	{
 		LWLockAcquire(table->lock, LW_SHARED);
 		ring = find_ring();
@@ -226,8 +226,6 @@ window_wait(void)
 		last_seen = last ? last->at : 0;
 		LWLockRelease(table->lock);
 	}
-	if (last_seen < PgReloadTime)
-		return 0;
 	return TimestampDifferenceMilliseconds(
 		now, TimestampTzPlusMilliseconds(last_seen, WINDOW_SAMPLE_MS));
 }
@@ -249,6 +247,27 @@ window_note(void)
 	keep_sample(&sample, false);
 }
 
+void
+window_restart(void)
+{
+	Sample sample;
+
+	if (table == NULL)
+		return;
+	take_sample(&sample);
+	keep_sample(&sample, true);
+}
+
+/*
+ * When the configuration was loaded, as far as this session knows: one that is
+ * older than that hears of it at its next command only, whenever that is.
+ */
+static TimestampTz
+configured_at(void)
+{
+	return PgReloadTime <= MyStartTimestamp ? PgReloadTime : 0;
+}
+
 /* The oldest sample that counts: of the last hour, and of this configuration. */
 static bool
 find_baseline(const Sample *now, Sample *baseline)
@@ -257,7 +276,7 @@ find_baseline(const Sample *now, Sample *baseline)
 	Ring *ring;
 	bool found = false;
 
-	from = Max(from, PgReloadTime);
+	from = Max(from, configured_at());
 	LWLockAcquire(table->lock, LW_SHARED);
 	ring = find_ring();
 	for (uint64 back = Min(ring ? ring->taken : 0, WINDOW_SAMPLES); back > 0 && !found; back--)

@@ -594,13 +594,17 @@ trim_log(TimestampTz *last)
 	pgstat_report_stat(true);
 }
 
+/* What was counted under other settings is no evidence about these. */
 static void
-note_counters(void)
+note_counters(bool reloaded)
 {
-	if (!window_is_due())
+	if (!reloaded && !window_is_due())
 		return;
 	begin();
-	window_note();
+	if (reloaded)
+		window_restart();
+	else
+		window_note();
 	commit();
 }
 
@@ -657,6 +661,7 @@ pgopt_worker_main(Datum arg)
 	for (;;)
 	{
 		long timeout;
+		bool reloaded = false;
 
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -664,12 +669,13 @@ pgopt_worker_main(Datum arg)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			reloaded = true;
 		}
 
 		MemoryContextSwitchTo(cycle_context);
+		note_counters(reloaded);
 		timeout = cycle();
 		trim_log(&last_trim);
-		note_counters();
 		timeout = Min(timeout, window_wait());
 		MemoryContextSwitchTo(TopMemoryContext);
 		MemoryContextReset(cycle_context);
