@@ -24,5 +24,17 @@ for my $block (@blocks)
 }
 is($node->safe_psql('readme', q{SELECT string_agg(state || pages, ' ' ORDER BY state) FROM bills_by_state}),
 	'RJ7 SP12', 'and shows the rows of the examples');
+
+# every check is described, and nothing that is none
+my %described = map { $_ => 1 }
+  slurp_file("$FindBin::RealBin/../../src/health/README.md") =~ /^\| `(\w+)`/mg;
+my %checks = map { $_ => 1 } split /\n/, $node->safe_psql('readme', 'SELECT check_id FROM pgopt_checks()');
+cmp_ok(scalar(keys %checks), '>=', 55, 'there are checks');
+is(join(' ', sort grep { !$described{$_} } keys %checks), '', 'each is in src/health/README.md');
+is(join(' ', sort grep { !$checks{$_} } keys %described), '', 'which lists no other');
+my $settings = join "\n", slurp_file("$FindBin::RealBin/../../src/health/README.md") =~ /^\|.*$/mg;
+is(join(' ', grep { !/_(info|warning|critical|rows|size|percent|minimum|sessions|share|transactions|count|accesses|calls|memory|mean)$/ && $settings !~ /\b$_\b/ }
+	  split /\n/, $node->safe_psql('readme', q{SELECT substr(name, 7) FROM pg_settings WHERE name LIKE 'pgopt.%' AND context = 'user'})),
+	'', 'their settings, too');
 $node->stop;
 done_testing();
