@@ -152,7 +152,12 @@ check_room(HealthRun *run)
 		return;
 	}
 	if (counters_refused() == 0)
-		return;
+	{
+		if (!pgopt_track_all_tables || counters_in_use() < pgopt_max_tracked_tables)
+			return;
+		finding.severity = "info";
+		finding.message = "there is no room to count the changes of all tables";
+	}
 	for (int i = 0; i < health_registry(run)->nviews; i++)
 		needed += health_registry(run)->views[i].nrelids;
 	finding.evidence =
