@@ -293,10 +293,13 @@ describe_no_key(HealthRun *run, const Suspect *suspect, Finding *finding)
 	{
 		char *column = free_column(table);
 
-		if (column != NULL)
+		/* not to be run unread: it rewrites the table, and breaks SELECT * and COPY without columns */
+		if (column != NULL && strpbrk(name, "\r\n") == NULL)
 			finding->remedy = psprintf(
-				"ALTER TABLE %s ADD COLUMN %s bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY; -- "
-				"rewrites the table; or ADD PRIMARY KEY on columns that identify its rows",
+				"-- ALTER TABLE %s ADD PRIMARY KEY on the columns that identify its rows, or, which "
+				"rewrites the table and shows in SELECT * and COPY,\n"
+				"-- ALTER TABLE %s ADD COLUMN %s bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY;",
+				name,
 				name,
 				column);
 	}

@@ -152,7 +152,13 @@ fault(
   check => 'no_primary_key',
   severity => 'info',
   object => qr/^"My Schema"\."No Key"$/,
-  inject => qq(CREATE TABLE $s."No Key" ("A" int, id text)));
+  inject => qq(CREATE TABLE $s."No Key" ("A" int, id text)),
+  mend => sub {
+    my ($node, $found) = @_;
+    is(join("\n", grep { !/^--/ } split /\n/, $found->{remedy}), '', 'no_primary_key: nothing to be run unread');
+    # its last line, by somebody who has read it
+    $node->safe_psql('postgres', $found->{remedy} =~ /^-- (ALTER TABLE [^\n]*;)\z/m);
+  });
 fault(
   $node,
   check => 'no_primary_key',
