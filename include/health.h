@@ -84,6 +84,18 @@ typedef struct HealthRun
 	"   FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace " \
 	"  WHERE e.extname = 'pgopt') "
 
+/*
+ * SQL expression for a remedy that has to run in a database: both are SQL
+ * expressions.  psql's \c ends with the line, and takes what has a = or looks
+ * like a URI for a connection string: of such names people are told instead.
+ */
+#define SQL_NO_NAME_TO_CONNECT "E'[\\n\\r=]|^postgres(ql)?://'"
+#define SQL_IN_DATABASE(name, remedy)                                                                 \
+	"(CASE WHEN " name " <> current_database() AND " name " ~ " SQL_NO_NAME_TO_CONNECT                \
+	"      THEN '-- connect to that database, whose name psql cannot be given here, and look there' " \
+	"      WHEN " name " <> current_database() THEN format(E'\\\\c %I\\n', " name ") || " remedy      \
+	"      ELSE " remedy " END) "
+
 #define MAX_THRESHOLDS 4
 
 /* Cheap enough to be asked every few seconds. */

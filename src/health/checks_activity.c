@@ -288,6 +288,12 @@ static const char long_transaction[] =
 	"   FROM tree t JOIN edge e ON e.blocker = t.pid"                                        \
 	") "
 
+#define ROLLBACK_PREPARED                                                                   \
+	SQL_IN_DATABASE(                                                                        \
+		"p.database",                                                                       \
+		"format('ROLLBACK PREPARED %L; -- or COMMIT PREPARED, if its coordinator says so'," \
+		"       p.gid)")
+
 /* The tables that a waiter and those behind it want are told once: by ddl_queue. */
 static const char lock_chain[] =
 	"WITH RECURSIVE " LOCK_TREE ", chain AS ("
@@ -341,11 +347,7 @@ static const char lock_chain[] =
 	"         'depth', c.depth, "
 	"         'tree', c.tree), "
 	"       c.since, "
-	"       CASE WHEN c.root = 0 AND p.database = current_database() "
-	"            THEN format('ROLLBACK PREPARED %L; -- or COMMIT PREPARED', p.gid) "
-	"            WHEN c.root = 0 "
-	"            THEN format(E'\\\\c %I\\nROLLBACK PREPARED %L; -- or COMMIT PREPARED', "
-	"                        p.database, p.gid) "
+	"       CASE WHEN c.root = 0 THEN " ROLLBACK_PREPARED
 	"            WHEN a.state = 'active' THEN format('SELECT pg_cancel_backend(%s);', c.root) "
 	"            ELSE format('SELECT pg_terminate_backend(%s);', c.root) END, "
 	"       'none' "
@@ -492,10 +494,7 @@ static const char prepared_transactions[] =
 	"         'seconds', extract(epoch FROM t.now - p.prepared)::bigint, "
 	"         'xid_age', age(p.transaction)), "
 	"       p.prepared, "
-	"       CASE WHEN p.database <> current_database() "
-	"            THEN format(E'\\\\c %I\\n', p.database) ELSE '' END "
-	"       || format('ROLLBACK PREPARED %L; -- or COMMIT PREPARED, if its coordinator says so', "
-	"                 p.gid), "
+	"       " ROLLBACK_PREPARED ", "
 	"       'none' "
 	"  FROM pg_prepared_xacts p, clock_timestamp() t (now) "
 	" WHERE extract(epoch FROM t.now - p.prepared) >= $1";

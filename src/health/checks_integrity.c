@@ -41,6 +41,12 @@ static const char checksum_failures_query[] =
 	" WHERE f.failures > 0"
 	"   AND f.last > clock_timestamp() - $1 * interval '1 second'";
 
+#define REINDEX_DATABASE                                                      \
+	SQL_IN_DATABASE("d.datname",                                              \
+					"format(E'REINDEX DATABASE CONCURRENTLY %1$I;"            \
+					" -- skips exclusion constraints: REINDEX INDEX those\\n" \
+					"ALTER DATABASE %1$I REFRESH COLLATION VERSION;', d.datname)")
+
 /*
  * Opening a collation takes time, and there are hundreds: of those that
  * nothing uses and initdb made, only one for each version that they have.
@@ -84,11 +90,7 @@ static const char collation_query[] =
 	"           'version', d.datcollversion,"
 	"           'actual_version', d.actual),"
 	"       NULL::timestamptz,"
-	"       CASE WHEN d.datname <> current_database()"
-	"            THEN format(E'\\\\c %I\\n', d.datname) ELSE '' END"
-	"       || format('REINDEX DATABASE CONCURRENTLY %I; -- skips exclusion constraints:"
-	" REINDEX INDEX those', d.datname)"
-	"       || E'\\n' || format('ALTER DATABASE %I REFRESH COLLATION VERSION;', d.datname),"
+	"       " REINDEX_DATABASE ","
 	"       'SHARE UPDATE EXCLUSIVE on each table'"
 	"  FROM (SELECT d.datname, d.datcollate, d.datcollversion,"
 	"               pg_database_collation_actual_version(d.oid) AS actual"

@@ -250,6 +250,14 @@ tables_json(const OldTable *tables, int n)
 	return json.data;
 }
 
+/* May psql's \c take this name? The same as SQL_NO_NAME_TO_CONNECT. */
+static bool
+fits_connect(const char *database)
+{
+	return strpbrk(database, "\r\n=") == NULL && strncmp(database, "postgres://", 11) != 0 &&
+		   strncmp(database, "postgresql://", 13) != 0;
+}
+
 static void
 report_database(HealthRun *run, const IdKind *kind, const char *name, double age, bool connectable)
 {
@@ -284,8 +292,18 @@ report_database(HealthRun *run, const IdKind *kind, const char *name, double age
 		appendStringInfoString(&sql, freeze_command(oldest, n));
 		finding.remedy = sql.data;
 	}
+	else if (!fits_connect(name))
+	{
+		finding.remedy =
+			"-- connect to that database, whose name psql cannot be given here, and VACUUM (FREEZE)";
+		finding.remedy_lock = NULL;
+	}
 	else if (connectable)
 		finding.remedy = psprintf("\\c %s\nVACUUM (FREEZE);", quoted);
+	else if (!fits_connect(get_database_name(MyDatabaseId)))
+		finding.remedy = psprintf(
+			"ALTER DATABASE %s ALLOW_CONNECTIONS true; -- connect to it, VACUUM (FREEZE), and back",
+			quoted);
 	else
 		finding.remedy = psprintf("ALTER DATABASE %s ALLOW_CONNECTIONS true;\n"
 								  "\\c %s\n"

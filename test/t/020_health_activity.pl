@@ -281,7 +281,8 @@ fault($node,
   });
 
 # --- prepared transactions that nobody ends
-foreach my $case ([ 'warning', 'postgres' ], [ 'critical', 'other' ])
+$node->safe_psql('postgres', qq(CREATE DATABASE "other\nDROP TABLE account; --"));
+foreach my $case ([ 'warning', 'postgres' ], [ 'critical', 'other' ], [ 'warning', "other\nDROP TABLE account; --" ])
 {
   my ($severity, $database) = @$case;
   $node->safe_psql($database, 'CREATE TABLE IF NOT EXISTS prepared_row (id int)');
@@ -296,7 +297,13 @@ foreach my $case ([ 'warning', 'postgres' ], [ 'critical', 'other' ])
     not_yet => { 'pgopt.prepared_transaction_warning' => '1h', 'pgopt.prepared_transaction_critical' => '2h' },
     inject => sub {
       $node->safe_psql($database, "BEGIN; INSERT INTO prepared_row VALUES (1); PREPARE TRANSACTION 'it''s \"left\"'");
-    });
+    },
+    # a name with a line break does not go on behind the command that connects
+    $database !~ /\n/ ? () : (mend => sub {
+      my ($node, $finding) = @_;
+      like($finding->{remedy}, qr/^--[^\n]*\z/, 'prepared_transactions: a name of two lines leaves a comment');
+      $node->safe_psql($database, "ROLLBACK PREPARED 'it''s \"left\"'");
+    }));
 }
 $node->safe_psql('postgres', 'DROP TABLE prepared_row');
 
