@@ -88,25 +88,26 @@ typedef struct IdKind
 	const char *what;
 	const char *freeze_setting;
 	const char *query; /* database, age, does it accept connections? */
-	double (*age)(const RelationInfo *table);
+	double (*age)(const RelationInfo *table, uint32 next);
+	uint32 (*next)(void); /* takes a lock that writers need: once a check, not once a table */
 	Threshold *warning;
 	Threshold *critical;
 } IdKind;
 
 static double
-xid_age_of(const RelationInfo *table)
+xid_age_of(const RelationInfo *table, TransactionId next)
 {
 	if (!TransactionIdIsNormal(table->frozenxid))
 		return 0;
-	return (int32) (ReadNextTransactionId() - table->frozenxid);
+	return (int32) (next - table->frozenxid);
 }
 
 static double
-multixact_age_of(const RelationInfo *table)
+multixact_age_of(const RelationInfo *table, MultiXactId next)
 {
 	if (!MultiXactIdIsValid(table->minmxid))
 		return 0;
-	return (int32) (ReadNextMultiXactId() - table->minmxid);
+	return (int32) (next - table->minmxid);
 }
 
 static const IdKind xids = {
@@ -117,6 +118,7 @@ static const IdKind xids = {
 			 " WHERE d.datconnlimit <> -2 "
 			 " ORDER BY 2 DESC",
 	.age = xid_age_of,
+	.next = ReadNextTransactionId,
 	.warning = &xid_warning,
 	.critical = &xid_critical,
 };
@@ -129,6 +131,7 @@ static const IdKind multixacts = {
 			 " WHERE d.datconnlimit <> -2 "
 			 " ORDER BY 2 DESC",
 	.age = multixact_age_of,
+	.next = ReadNextMultiXactId,
 	.warning = &multixact_warning,
 	.critical = &multixact_critical,
 };
@@ -150,17 +153,18 @@ compare_age(const void *a, const void *b)
 
 /* Tables that can be vacuumed and are older than limit, the oldest first. */
 static OldTable *
-old_tables(HealthRun *run, double (*age)(const RelationInfo *), double limit, int *count)
+old_tables(HealthRun *run, const IdKind *kind, double limit, int *count)
 {
 	Relations *relations = health_relations(run);
 	OldTable *found = palloc_extended((relations->ntables + 1) * sizeof(OldTable), MCXT_ALLOC_HUGE);
+	uint32 next = kind->next();
 	int n = 0;
 
 	for (int i = 0; i < relations->ntables; i++)
 	{
 		RelationInfo *table = &relations->tables[i];
-		double own = age(table);
-		double toast = table->toast != NULL ? age(table->toast) : 0;
+		double own = kind->age(table, next);
+		double toast = table->toast != NULL ? kind->age(table->toast, next) : 0;
 
 		if (table->class == RELATION_TEMP || table->class == RELATION_TOAST)
 			continue;
@@ -198,10 +202,10 @@ freeze_command(const OldTable *tables, int n)
  * can vacuum them.  Appends what ends them, a line each.
  */
 static void
-append_temp_remedies(HealthRun *run, double (*age)(const RelationInfo *), double limit,
-					 StringInfo sql)
+append_temp_remedies(HealthRun *run, const IdKind *kind, double limit, StringInfo sql)
 {
 	Relations *relations = health_relations(run);
+	uint32 next = kind->next();
 	int lines = 0;
 
 	for (int i = 0; i < relations->ntables && lines < MAX_TABLES; i++)
@@ -210,7 +214,7 @@ append_temp_remedies(HealthRun *run, double (*age)(const RelationInfo *), double
 		PGPROC *owner;
 		char *name;
 
-		if (table->class != RELATION_TEMP || table->main != NULL || age(table) <= limit)
+		if (table->class != RELATION_TEMP || table->main != NULL || kind->age(table, next) <= limit)
 			continue;
 		owner = checkTempNamespaceStatus(table->namespace) == TEMP_NAMESPACE_IN_USE
 					? compat_temp_owner(table->namespace)
@@ -282,13 +286,13 @@ report_database(HealthRun *run, const IdKind *kind, const char *name, double age
 	{
 		int n;
 		OldTable *oldest =
-			old_tables(run, kind->age, threshold_value(kind->warning) / 100 * ID_SPACE, &n);
+			old_tables(run, kind, threshold_value(kind->warning) / 100 * ID_SPACE, &n);
 
 		StringInfoData sql;
 
 		tables = tables_json(oldest, n);
 		initStringInfo(&sql);
-		append_temp_remedies(run, kind->age, threshold_value(kind->warning) / 100 * ID_SPACE, &sql);
+		append_temp_remedies(run, kind, threshold_value(kind->warning) / 100 * ID_SPACE, &sql);
 		appendStringInfoString(&sql, freeze_command(oldest, n));
 		finding.remedy = sql.data;
 	}
@@ -371,7 +375,7 @@ check_freeze_overdue(HealthRun *run)
 		.remedy_lock = "SHARE UPDATE EXCLUSIVE on each table in turn",
 	};
 
-	tables = old_tables(run, xid_age_of, limit, &n);
+	tables = old_tables(run, &xids, limit, &n);
 	if (n == 0 || tables[0].age >= told)
 		return; /* of what is older, xid_age tells */
 	finding.object =
@@ -432,7 +436,7 @@ const HealthCheck checks_wraparound[] = {
 		.id = "xid_age",
 		.family = "xids",
 		.weight = 2,
-		.flags = CHECK_QUICK,
+		.flags = CHECK_QUICK | CHECK_PRIMARY,
 		.thresholds = {&xid_warning, &xid_critical},
 		.reference = PG_DOCS("routine-vacuuming.html#VACUUM-FOR-WRAPAROUND"),
 		.run = check_xid_age,
@@ -441,7 +445,7 @@ const HealthCheck checks_wraparound[] = {
 		.id = "multixact_age",
 		.family = "multixacts",
 		.weight = 2,
-		.flags = CHECK_QUICK,
+		.flags = CHECK_QUICK | CHECK_PRIMARY,
 		.thresholds = {&multixact_warning, &multixact_critical},
 		.reference = PG_DOCS("routine-vacuuming.html#VACUUM-FOR-MULTIXACT-WRAPAROUND"),
 		.run = check_multixact_age,
