@@ -15,9 +15,12 @@
  * are dead vanish in a build: each entry of the sample stays with the
  * probability that the table's sample gives.  Where it matters which of them
  * stay, in partial indexes and where equal keys share their space, some rows of
- * each page are looked up in the table.
+ * some pages are looked up in the table: not before the sample is complete and
+ * no page of the index is locked any more, in the order of the table's blocks,
+ * and of no more than MAX_TABLE_PAGES of them.  Rows on pages that the
+ * visibility map calls all-visible stay, and are not read.
  *
- * Cost: 3 to 6 microseconds a leaf page.
+ * Cost: 3 to 6 microseconds a leaf page, and a read of each page of the table.
  */
 #include "pgopt.h"
 
@@ -26,7 +29,10 @@
 #include "access/heapam.h"
 #include "access/itup.h"
 #include "access/nbtree.h"
+#include "access/visibilitymap.h"
+#include "miscadmin.h"
 #include "storage/bufpage.h"
+#include "utils/hsearch.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -42,8 +48,14 @@
 /* Pivot tuples that are measured. */
 #define MAX_PIVOTS 100
 
-/* Rows of a leaf page that are looked up in the table, about. */
-#define MAX_LOOK_UPS 16
+/* Entries of a leaf page whose rows are looked up in the table, and such rows. */
+#define MAX_LOOK_UPS  16
+#define MAX_LEAF_ROWS (2 * MAX_LOOK_UPS)
+
+/* Pages of the table that are read for that, about, and leaf pages that ask for them. */
+#define MAX_TABLE_PAGES 1000
+#define MAX_LEAVES      512
+#define PREFETCH_PAGES  16
 
 /* Leaf pages that were filled, and the one that is being filled. */
 typedef struct LeafPacking
@@ -67,6 +79,25 @@ typedef struct LookUps
 	double bb, br, rr;
 } LookUps;
 
+/* A row to look up, of an entry whose key takes so much. */
+typedef struct LeafRow
+{
+	ItemPointerData tid;
+	uint16 key_size;
+	bool first; /* of a run of equal keys */
+	bool kept;
+} LeafRow;
+
+/* Some rows of a leaf page, in the index's order. */
+typedef struct LeafRows
+{
+	BlockNumber leaf;
+	int count;
+	bool looked_up;
+	float rewritten; /* PAGE_REWRITTEN */
+	LeafRow rows[MAX_LEAF_ROWS];
+} LeafRows;
+
 typedef struct TreeWalk
 {
 	Relation rel;
@@ -87,13 +118,17 @@ typedef struct TreeWalk
 
 	double pivot_size; /* sum over pivots */
 	int pivots;
-	/* Rows that were looked up, since which of them are dead cannot be told from the index. */
+	/* Rows to look up, since which of them are dead cannot be told from the index. */
 	bool look_up;
 	Relation table;
-	BlockNumber table_blocks;
-	Buffer table_buffer;
-	SnapshotData not_removable;
+	LeafRows *leaves;
+	int leaf_count;
+	int leaf_room;
+
+	/* And what was found: see key_share(), weigh_kept(). */
 	LookUps seen;
+	double kept_share;
+	double kept_error;
 } TreeWalk;
 
 static double
@@ -104,7 +139,7 @@ packing_position(const LeafPacking *packing)
 	return packing->pages + Min(used, 1.0);
 }
 
-/* Same bytes in the key: good enough, and what a build goes by.  Sizes are multiples of 8. */
+/* Same bytes in the key: good enough, and what a build goes by. */
 static inline bool
 same_key(IndexTuple a, Size size_a, IndexTuple b, Size size_b)
 {
@@ -115,8 +150,8 @@ same_key(IndexTuple a, Size size_a, IndexTuple b, Size size_b)
 
 	if (size_a != size_b || ((a->t_info ^ b->t_info) & form) != 0)
 		return false;
-	if (size_a <= sizeof(IndexTupleData))
-		return true;
+	if (size_a < sizeof(IndexTupleData) + sizeof(head_a))
+		return memcmp(key_a, key_b, size_a - sizeof(IndexTupleData)) == 0;
 	memcpy(&head_a, key_a, sizeof(head_a));
 	memcpy(&head_b, key_b, sizeof(head_b));
 	return head_a == head_b && memcmp(key_a + sizeof(head_a),
@@ -251,30 +286,6 @@ flush_run(TreeWalk *walk, bool goes_on)
 
 /* --- pages -------------------------------------------------------------------------------- */
 
-/* Does a rebuild keep this row, or one that was updated from it in place? */
-static bool
-is_row_kept(TreeWalk *walk, ItemPointer tid)
-{
-	BlockNumber block = ItemPointerGetBlockNumber(tid);
-	ItemPointerData address = *tid;
-	HeapTupleData row;
-	bool kept;
-
-	if (block >= walk->table_blocks)
-		return false;
-	if (!BufferIsValid(walk->table_buffer) || BufferGetBlockNumber(walk->table_buffer) != block)
-	{
-		if (BufferIsValid(walk->table_buffer))
-			ReleaseBuffer(walk->table_buffer);
-		walk->table_buffer = ReadBuffer(walk->table, block);
-	}
-	LockBuffer(walk->table_buffer, BUFFER_LOCK_SHARE);
-	kept = heap_hot_search_buffer(
-		&address, walk->table, walk->table_buffer, &walk->not_removable, &row, NULL, true);
-	LockBuffer(walk->table_buffer, BUFFER_LOCK_UNLOCK);
-	return kept;
-}
-
 static double
 run_bytes(const TreeWalk *walk, Size key_size, int rows)
 {
@@ -348,60 +359,59 @@ key_share(const LookUps *seen, double *error)
 	return 1 + (share - 1) * (1 - (noise * noise) / ((share - 1) * (share - 1)));
 }
 
-/*
- * Looks some rows up, from an entry at random on: what share of them is dead,
- * and whether the dead ones share their keys with live ones.
- */
+/* Notes some rows to look up, from an entry at random on; the page is locked. */
 static void
-look_up_rows(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
+note_rows(TreeWalk *walk, Page page, BTPageOpaque opaque, BlockNumber block, float rewritten)
 {
 	OffsetNumber last = PageGetMaxOffsetNumber(page);
 	OffsetNumber n = P_FIRSTDATAKEY(opaque);
 	IndexTuple key = NULL;
 	Size key_size = 0;
-	int rows = 0, kept = 0, looked_up = 0, alive = 0;
-	bool complete = false;
+	int entries = 0;
+	LeafRows *leaf;
 
 	if (n > last)
 		return;
+	if (walk->leaf_count == walk->leaf_room)
+	{
+		walk->leaf_room = Max(2 * walk->leaf_room, 64);
+		walk->leaves = walk->leaves == NULL
+						   ? palloc(walk->leaf_room * sizeof(LeafRows))
+						   : repalloc_huge(walk->leaves, walk->leaf_room * sizeof(LeafRows));
+	}
+	leaf = &walk->leaves[walk->leaf_count];
+	leaf->leaf = block;
+	leaf->count = 0;
+	leaf->looked_up = false;
+	leaf->rewritten = rewritten;
 	n = pg_prng_uint64_range(&walk->random, n, last);
-	for (; n <= last && looked_up < MAX_LOOK_UPS; n++)
+	for (; n <= last && leaf->count < MAX_LOOK_UPS && entries < MAX_LOOK_UPS; n++)
 	{
 		ItemId item = PageGetItemId(page, n);
 		IndexTuple entry = (IndexTuple) PageGetItem(page, item);
 		bool posting = BTreeTupleIsPosting(entry);
 		int count = posting ? BTreeTupleGetNPosting(entry) : 1;
 		Size size = MAXALIGN(posting ? BTreeTupleGetPostingOffset(entry) : IndexTupleSize(entry));
+		bool first = key == NULL || !same_key(key, key_size, entry, size);
 
 		if (ItemIdIsDead(item))
 			continue;
-		if (key == NULL || !same_key(key, key_size, entry, size))
-		{
-			/* The first run may have begun before the place where we did. */
-			if (complete)
-				look_up_run(walk, key_size, rows, kept);
-			complete = (key != NULL);
-			key = entry;
-			key_size = size;
-			rows = kept = 0;
-		}
-		for (int i = 0; i < count && looked_up < MAX_LOOK_UPS * 2; i++)
-		{
-			bool is_kept =
-				is_row_kept(walk, posting ? BTreeTupleGetPostingN(entry, i) : &entry->t_tid);
-
-			rows++;
-			looked_up++;
-			kept += is_kept;
-			alive += is_kept;
-		}
+		key = entry;
+		key_size = size;
+		entries++;
+		for (int i = 0; i < count && leaf->count < MAX_LEAF_ROWS; i++)
+			leaf->rows[leaf->count++] = (LeafRow){
+				.tid = posting ? *BTreeTupleGetPostingN(entry, i) : entry->t_tid,
+				.key_size = size,
+				.first = first && i == 0,
+			};
 	}
-	value[PAGE_LOOKED_UP] += looked_up;
-	value[PAGE_ALIVE] += alive;
+	if (leaf->count > 0)
+		walk->leaf_count++;
 }
 
 static void
-measure_leaf(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
+measure_leaf(TreeWalk *walk, Page page, BTPageOpaque opaque, BlockNumber block, float *value)
 {
 	OffsetNumber last = PageGetMaxOffsetNumber(page);
 	double before = packing_position(&walk->packing);
@@ -455,16 +465,7 @@ measure_leaf(TreeWalk *walk, Page page, BTPageOpaque opaque, float *value)
 	value[PAGE_ENTRIES] = kept;
 	value[PAGE_REWRITTEN] = packing_position(&walk->packing) - before;
 	if (walk->look_up)
-	{
-		look_up_rows(walk, page, opaque, value);
-		if (walk->partial && value[PAGE_LOOKED_UP] > 0)
-		{
-			double share = value[PAGE_ALIVE] / value[PAGE_LOOKED_UP] / walk->survival;
-
-			value[PAGE_REWRITTEN] *= share;
-			value[PAGE_ENTRIES] *= share;
-		}
-	}
+		note_rows(walk, page, opaque, block, value[PAGE_REWRITTEN]);
 	value[PAGE_KINDS] = 1;
 	value[PAGE_FREE] = PageGetExactFreeSpace(page);
 }
@@ -485,9 +486,215 @@ measure_tree_page(void *state, Buffer buffer, BlockNumber block, float *value)
 	if (P_IGNORE(opaque))
 		value[PAGE_FREE] = BLCKSZ;
 	else if (P_ISLEAF(opaque))
-		measure_leaf(walk, page, opaque, value);
+		measure_leaf(walk, page, opaque, block, value);
 	else
 		value[PAGE_FREE] = PageGetExactFreeSpace(page);
+}
+
+/* --- rows in the table ---------------------------------------------------------------------- */
+
+/* A page of the table, in a hash table by its number. */
+typedef struct TablePage
+{
+	BlockNumber block; /* hash key: must be first */
+	bool all_visible;
+} TablePage;
+
+static int
+compare_leaves(const void *a, const void *b)
+{
+	const LeafRows *x = a;
+	const LeafRows *y = b;
+
+	return x->leaf < y->leaf ? -1 : x->leaf > y->leaf;
+}
+
+static int
+compare_rows(const void *a, const void *b)
+{
+	return ItemPointerCompare(&(*(LeafRow *const *) a)->tid, &(*(LeafRow *const *) b)->tid);
+}
+
+/*
+ * Chooses leaf pages, spread evenly over the index however many they become,
+ * until their rows lie on as many pages of the table as may be read.  Returns
+ * the number of rows on such pages.
+ */
+static int
+choose_rows(TreeWalk *walk, LeafRow **chosen)
+{
+	HASHCTL control = {.keysize = sizeof(BlockNumber), .entrysize = sizeof(TablePage)};
+	HTAB *pages;
+	BlockNumber blocks = RelationGetNumberOfBlocks(walk->table);
+	Buffer map = InvalidBuffer;
+	int count = 0, to_read = 0, leaves = Min(walk->leaf_count, MAX_LEAVES);
+	double place = pg_prng_double(&walk->random);
+
+	control.hcxt = CurrentMemoryContext;
+	pages = hash_create("pgopt table pages", 1024, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < leaves && to_read < MAX_TABLE_PAGES; i++)
+	{
+		LeafRows *leaf;
+
+		/* Steps of the golden ratio divide what they go round evenly at any time. */
+		place = fmod(place + 0.6180339887498949, 1.0);
+		leaf = &walk->leaves[Min((int) (place * walk->leaf_count), walk->leaf_count - 1)];
+		if (leaf->looked_up)
+			continue;
+		leaf->looked_up = true;
+		for (int k = 0; k < leaf->count; k++)
+		{
+			LeafRow *row = &leaf->rows[k];
+			BlockNumber block = ItemPointerGetBlockNumber(&row->tid);
+			TablePage *page;
+			bool found;
+
+			if (block >= blocks)
+				continue;
+			page = hash_search(pages, &block, HASH_ENTER, &found);
+			if (!found)
+			{
+				page->all_visible = VM_ALL_VISIBLE(walk->table, block, &map);
+				to_read += !page->all_visible;
+			}
+			if (page->all_visible)
+				row->kept = true;
+			else
+				chosen[count++] = row;
+		}
+	}
+	if (BufferIsValid(map))
+		ReleaseBuffer(map);
+	hash_destroy(pages);
+	return count;
+}
+
+/* Does a rebuild keep these rows, or ones that were updated from them in place? */
+static void
+read_rows(TreeWalk *walk, LeafRow **rows, int count, BufferAccessStrategy strategy)
+{
+	SnapshotData not_removable;
+	int ahead = 0, pages_ahead = 0;
+
+	InitNonVacuumableSnapshot(not_removable, GlobalVisTestFor(walk->table));
+	for (int i = 0; i < count;)
+	{
+		BlockNumber block = ItemPointerGetBlockNumber(&rows[i]->tid);
+		Buffer buffer;
+
+		CHECK_FOR_INTERRUPTS();
+		for (; ahead < count && pages_ahead <= PREFETCH_PAGES; ahead++)
+		{
+			BlockNumber next = ItemPointerGetBlockNumber(&rows[ahead]->tid);
+
+			if (ahead > 0 && next == ItemPointerGetBlockNumber(&rows[ahead - 1]->tid))
+				continue;
+			(void) PrefetchBuffer(walk->table, MAIN_FORKNUM, next);
+			pages_ahead++;
+		}
+		buffer = ReadBufferExtended(walk->table, MAIN_FORKNUM, block, RBM_NORMAL, strategy);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		for (; i < count && ItemPointerGetBlockNumber(&rows[i]->tid) == block; i++)
+		{
+			ItemPointerData tid = rows[i]->tid;
+			HeapTupleData row;
+
+			rows[i]->kept =
+				heap_hot_search_buffer(&tid, walk->table, buffer, &not_removable, &row, NULL, true);
+		}
+		UnlockReleaseBuffer(buffer);
+		pages_ahead--;
+	}
+}
+
+/* Whether dead rows share their keys with live ones. */
+static void
+weigh_runs(TreeWalk *walk, const LeafRows *leaf)
+{
+	int begin = 0, runs = 0, kept = 0;
+
+	/* The first run may have begun before the place where we did, the last one may go on. */
+	for (int k = 0; k < leaf->count; k++)
+	{
+		if (leaf->rows[k].first && k > 0)
+		{
+			if (runs++ > 0)
+				look_up_run(walk, leaf->rows[begin].key_size, k - begin, kept);
+			begin = k;
+			kept = 0;
+		}
+		kept += leaf->rows[k].kept;
+	}
+}
+
+static int
+rows_kept(const LeafRows *leaf)
+{
+	int kept = 0;
+
+	for (int k = 0; k < leaf->count; k++)
+		kept += leaf->rows[k].kept;
+	return kept;
+}
+
+/*
+ * Of a partial index: the share of its rows that stay, by that of the table's,
+ * and the standard error from the differences of neighbours.
+ */
+static void
+weigh_kept(TreeWalk *walk)
+{
+	double weight = 0, kept = 0, differences = 0, last = 0, share;
+	int leaves = 0;
+
+	for (int i = 0; i < walk->leaf_count; i++)
+	{
+		const LeafRows *leaf = &walk->leaves[i];
+
+		if (!leaf->looked_up)
+			continue;
+		weight += leaf->rewritten;
+		kept += leaf->rewritten * rows_kept(leaf) / leaf->count;
+	}
+	if (weight <= 0)
+		return;
+	share = kept / weight;
+	for (int i = 0; i < walk->leaf_count; i++)
+	{
+		const LeafRows *leaf = &walk->leaves[i];
+		double residual;
+
+		if (!leaf->looked_up)
+			continue;
+		residual = leaf->rewritten * ((double) rows_kept(leaf) / leaf->count - share);
+		if (leaves++ > 0)
+			differences += (residual - last) * (residual - last);
+		last = residual;
+	}
+	walk->kept_share = share / walk->survival;
+	if (leaves > 1)
+		walk->kept_error = sqrt(differences / 2 * leaves / (leaves - 1)) / weight / walk->survival;
+}
+
+/* After the sample: what share of the rows is dead, and how the dead ones are spread over the keys. */
+static void
+look_up_rows(TreeWalk *walk, const Sample *sample)
+{
+	LeafRow **rows = palloc(sizeof(LeafRow *) * Min(walk->leaf_count, MAX_LEAVES) * MAX_LEAF_ROWS);
+	int count;
+
+	qsort(walk->leaves, walk->leaf_count, sizeof(LeafRows), compare_leaves);
+	count = choose_rows(walk, rows);
+	if (count > 1)
+		qsort(rows, count, sizeof(LeafRow *), compare_rows);
+	read_rows(walk, rows, count, sample->strategy);
+	for (int i = 0; i < walk->leaf_count; i++)
+		if (walk->leaves[i].looked_up)
+			weigh_runs(walk, &walk->leaves[i]);
+	if (walk->partial)
+		weigh_kept(walk);
+	pfree(rows);
+	pfree(walk->leaves);
 }
 
 /* --- the index ----------------------------------------------------------------------------- */
@@ -522,6 +729,7 @@ begin_walk(TreeWalk *walk, Relation rel, Relation table, const BloatEstimate *he
 		BTGetDeduplicateItems(rel) && !rel->rd_index->indisunique && _bt_allequalimage(rel, false);
 	walk->packing.reserve = BTGetTargetPageFreeSpace(rel);
 	walk->survival = 1.0;
+	walk->kept_share = 1.0;
 	pg_prng_seed(&walk->random, pg_prng_uint64(&pg_global_prng_state));
 	if (heap == NULL || heap->confidence == BLOAT_UNKNOWN)
 		return;
@@ -532,9 +740,6 @@ begin_walk(TreeWalk *walk, Relation rel, Relation table, const BloatEstimate *he
 	{
 		walk->look_up = true;
 		walk->table = table;
-		walk->table_blocks = RelationGetNumberOfBlocks(table);
-		walk->table_buffer = InvalidBuffer;
-		InitNonVacuumableSnapshot(walk->not_removable, GlobalVisTestFor(table));
 	}
 }
 
@@ -553,7 +758,8 @@ rebuilt_leaves(const Sample *sample, const TreeWalk *walk, const BloatEstimate *
 	double share_error;
 
 	/* Dead rows that share their keys with live ones vanish without a trace, others do not. */
-	share = key_share(&walk->seen, &share_error);
+	share = key_share(&walk->seen, &share_error) * walk->kept_share;
+	share_error = hypot(share_error, walk->kept_error);
 	direct = share * n * sample_mean(sample, PAGE_REWRITTEN, &direct_error);
 	direct_error = hypot(share * n * direct_error, share_error * direct);
 	*error = direct_error;
@@ -601,8 +807,9 @@ conclude(const Sample *sample, const TreeWalk *walk, const BloatEstimate *heap,
 	estimate->dead_bytes = n * sample_mean(sample, PAGE_DEAD, &ignored);
 	estimate->dead_rows = n * sample_mean(sample, PAGE_DEAD_ROWS, &ignored);
 	estimate->live_rows = n * sample_mean(sample, PAGE_RAW_ENTRIES, &ignored);
-	estimate->entries = n * sample_mean(sample, PAGE_ENTRIES, &estimate->entries_error);
-	estimate->entries_error *= n;
+	estimate->entries =
+		walk->kept_share * n * sample_mean(sample, PAGE_ENTRIES, &estimate->entries_error);
+	estimate->entries_error *= walk->kept_share * n;
 
 	/* Which entries are dead is not known, and what keys they share. */
 	doubt = (walk->deduplicate ? 0.005 : 0.003) + 0.03 * (1.0 - walk->survival);
@@ -648,8 +855,8 @@ bloat_measure_btree(Relation rel, Relation table, const BloatEstimate *heap,
 				break;
 		}
 	}
-	if (walk.look_up && BufferIsValid(walk.table_buffer))
-		ReleaseBuffer(walk.table_buffer);
+	if (walk.leaf_count > 0)
+		look_up_rows(&walk, &sample);
 	conclude(&sample, &walk, heap, estimate);
 	FreeAccessStrategy(sample.strategy);
 }

@@ -24,8 +24,6 @@ typedef enum PageVariable
 	PAGE_HELD_ROWS,
 	PAGE_DEAD_ENTRIES,
 	PAGE_RAW_ENTRIES, /* index: all entries that are not marked dead */
-	PAGE_LOOKED_UP,   /* index: rows looked up in the table */
-	PAGE_ALIVE,       /* and those of them that a rebuild keeps */
 	PAGE_TOAST,       /* heap: pages that its out-of-line values would fill */
 	PAGE_KINDS,       /* index: 1 for a page that is part of the tree */
 	PAGE_VARIABLES    /* number of variables */
