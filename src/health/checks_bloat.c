@@ -8,6 +8,9 @@
  * the lower end of the interval above both thresholds.  Space of dead rows
  * does not count: that is a matter of VACUUM (see vacuum_overdue).
  *
+ * Each relation is measured in a subtransaction of its own, so that a damaged
+ * page hides nothing but what is behind it, and is a finding itself.
+ *
  * Locks: AccessShareLock on one relation and its table or TOAST table, never
  * waited for.  Cost: a look at the file of every relation that may be large
  * enough, 0.2 to 3 ms for each that is, and no more than the budget in all.
@@ -18,6 +21,7 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -61,14 +65,19 @@ typedef struct BloatCandidate
 	BloatEstimate estimate;
 	BloatRemedy remedy;
 	double low; /* what is certain, without dead rows */
+
+	Oid reading;             /* the relation whose pages are read; 0 = more than one */
+	const ErrorData *damage; /* what was met there; NULL = none */
 } BloatCandidate;
 
 /* Tables that were found are rewritten with all of their indexes. */
 typedef struct BloatRun
 {
 	List *found;      /* OIDs */
+	List *damaged;    /* the same */
 	int known[KINDS]; /* relations that are large enough */
 	int missed[KINDS];
+	const char *failure[KINDS]; /* of one that was missed; NULL = none failed */
 	Suspects suspects[KINDS];
 } BloatRun;
 
@@ -185,6 +194,7 @@ measure_table(BloatCandidate *candidate)
 
 	if (table == NULL)
 		return !locked;
+	candidate->reading = candidate->table->oid;
 	bloat_measure_heap(table, &bloat_budget_screen, estimate);
 	if (is_enough(bloat_reclaimable_high(estimate), estimate))
 	{
@@ -194,6 +204,7 @@ measure_table(BloatCandidate *candidate)
 			bloat_table_remedy(table, estimate, true, &candidate->remedy);
 		else if ((owner = bloat_open(candidate->table->main->oid, &locked)) != NULL)
 		{
+			candidate->reading = candidate->table->main->oid;
 			bloat_measure_heap(owner, &bloat_budget_full, &of_owner);
 			bloat_weigh_toast(&of_owner, estimate);
 			candidate->low = Max(bloat_reclaimable_low(estimate) - estimate->dead_bytes, 0);
@@ -220,13 +231,16 @@ measure_index(BloatCandidate *candidate)
 
 	if (index != NULL)
 	{
+		candidate->reading = candidate->index->oid;
 		bloat_measure_index(index, table, NULL, &bloat_budget_screen, estimate);
 		if (is_enough(bloat_reclaimable_high(estimate), estimate))
 		{
 			BloatEstimate rows;
 			double entries;
 
+			candidate->reading = candidate->table->oid;
 			bloat_measure_heap(table, &bloat_budget_rows, &rows);
+			candidate->reading = InvalidOid;
 			bloat_measure_index(index, table, &rows, &bloat_budget_index, estimate);
 			entries = rows.entries + rows.dead_entries;
 			candidate->low = bloat_reclaimable_low(estimate);
@@ -240,6 +254,59 @@ measure_index(BloatCandidate *candidate)
 	if (table != NULL)
 		relation_close(table, AccessShareLock);
 	return index != NULL || !locked;
+}
+
+static bool
+is_damage(int code)
+{
+	return code == ERRCODE_DATA_CORRUPTED || code == ERRCODE_INDEX_CORRUPTED ||
+		   code == ERRCODE_IO_ERROR || code == ERRCODE_UNDEFINED_FILE;
+}
+
+/* false: missed.  Whatever goes wrong is the candidate's own affair. */
+static bool
+measure(BloatRun *bloat, BloatCandidate *candidate)
+{
+	MemoryContext context = CurrentMemoryContext;
+	volatile bool measured = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		measured = candidate->index != NULL ? measure_index(candidate) : measure_table(candidate);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		RollbackAndReleaseCurrentSubTransaction();
+		FlushErrorState();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		MemoryContextSwitchTo(context);
+		measured = false;
+		candidate->remedy.sql = NULL;
+		bloat->failure[candidate->kind] = error->message;
+		/* What many read is told of once. */
+		if (is_damage(error->sqlerrcode) && !list_member_oid(bloat->damaged, candidate->reading))
+		{
+			candidate->damage = error;
+			if (OidIsValid(candidate->reading))
+				bloat->damaged = lappend_oid(bloat->damaged, candidate->reading);
+			suspects_add(&bloat->suspects[candidate->kind],
+						 SEVERITY_CRITICAL,
+						 candidate->bytes,
+						 candidate,
+						 NULL);
+		}
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	return measured;
 }
 
 /* What all of the checks report, measured by the first that asks. */
@@ -266,8 +333,7 @@ bloat_of(HealthRun *run)
 		CHECK_FOR_INTERRUPTS();
 		INSTR_TIME_SET_CURRENT(now);
 		INSTR_TIME_SUBTRACT(now, start);
-		if (INSTR_TIME_GET_MILLISEC(now) >= pgopt_bloat_time_budget ||
-			!(candidate->index != NULL ? measure_index(candidate) : measure_table(candidate)))
+		if (INSTR_TIME_GET_MILLISEC(now) >= pgopt_bloat_time_budget || !measure(bloat, candidate))
 		{
 			bloat->missed[candidate->kind]++;
 			continue;
@@ -292,7 +358,8 @@ bloat_of(HealthRun *run)
 		{
 			const BloatCandidate *candidate = suspects->all[i].what;
 
-			if (candidate->index != NULL && list_member_oid(bloat->found, candidate->table->oid))
+			if (candidate->index != NULL && candidate->damage == NULL &&
+				list_member_oid(bloat->found, candidate->table->oid))
 				suspects->all[i].severity = SEVERITY_INFO;
 		}
 	}
@@ -304,6 +371,36 @@ bloat_of(HealthRun *run)
 /* --- findings -------------------------------------------------------------------------- */
 
 static bool
+describe_damage(const BloatCandidate *candidate, Finding *finding)
+{
+	const RelationInfo *table = candidate->table;
+	bool index = candidate->index != NULL &&
+				 (!OidIsValid(candidate->reading) || candidate->reading == candidate->index->oid);
+	bool toast =
+		candidate->index == NULL && table->main != NULL && candidate->reading == table->oid;
+	char *name = relation_name(index   ? candidate->index->oid
+							   : toast ? table->main->oid
+									   : candidate->reading);
+
+	if (name == NULL)
+		return false;
+	finding->object = toast ? psprintf("TOAST of %s", name) : name;
+	finding->message =
+		psprintf("a page of %s cannot be read: %s", finding->object, candidate->damage->message);
+	finding->evidence = psprintf("{\"error\": %s, \"sqlstate\": \"%s\", \"size_bytes\": %.0f}",
+								 health_json_string(candidate->damage->message),
+								 unpack_sql_state(candidate->damage->sqlerrcode),
+								 rint(candidate->bytes));
+	/* Of a table nothing brings back what was there but a backup. */
+	if (index && OidIsValid(candidate->reading))
+	{
+		finding->remedy = psprintf("REINDEX INDEX %s;", name);
+		finding->remedy_lock = "SHARE on the table, ACCESS EXCLUSIVE on the index";
+	}
+	return true;
+}
+
+static bool
 describe_bloat(HealthRun *run, const Suspect *suspect, Finding *finding)
 {
 	const BloatCandidate *candidate = suspect->what;
@@ -312,8 +409,11 @@ describe_bloat(HealthRun *run, const Suspect *suspect, Finding *finding)
 	Oid oid = candidate->index != NULL ? candidate->index->oid
 			  : table->main != NULL    ? table->main->oid
 									   : table->oid;
-	char *name = relation_name(oid);
+	char *name;
 
+	if (candidate->damage != NULL)
+		return describe_damage(candidate, finding);
+	name = relation_name(oid);
 	if (name == NULL)
 		return false;
 	if (candidate->index == NULL && table->main != NULL)
@@ -351,11 +451,13 @@ report(HealthRun *run, BloatKind kind, const char *what)
 	suspects_report(
 		run, &bloat->suspects[kind], describe_bloat, psprintf("%s have space to give back", what));
 	if (run->found == 0 && bloat->missed[kind] > 0)
-		run->unknown = psprintf("%d of %d %s were not measured, because they are locked or "
-								"pgopt.bloat_time_budget was used up; see %s()",
+		run->unknown = psprintf("%d of %d %s were not measured, because %s; see %s()",
 								bloat->missed[kind],
 								bloat->known[kind],
 								what,
+								bloat->failure[kind] != NULL
+									? bloat->failure[kind]
+									: "they are locked or pgopt.bloat_time_budget was used up",
 								kind == KIND_INDEX ? "pgopt_index_bloat" : "pgopt_table_bloat");
 }
 

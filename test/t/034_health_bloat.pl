@@ -144,5 +144,43 @@ like(state_of('bloat_table', 'SET pgopt.bloat_size = 2;'), qr/^unknown: 1 of/, '
 $session->query_safe('ROLLBACK');
 $session->quit;
 
+# --- a damaged page hides nothing else, and is told of
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE damaged (id int, body text);
+INSERT INTO damaged SELECT i, repeat('x', 400) FROM generate_series(1, 60000) i;
+CREATE TABLE damaged_index (id int, body text);
+INSERT INTO damaged_index SELECT i, i || repeat('x', 300) FROM generate_series(1, 40000) i;
+CREATE INDEX "damaged B" ON damaged_index (body);
+TRUNCATE "A b"."Big Table";
+INSERT INTO "A b"."Big Table" SELECT i, repeat('x', 400) FROM generate_series(1, 60000) i;
+SQL
+$node->safe_psql('postgres', 'DELETE FROM "A b"."Big Table" WHERE id % 5 < 3');
+$node->safe_psql('postgres', 'VACUUM (ANALYZE)');
+my %damage = map { $_ => $node->safe_psql('postgres', "SELECT pg_relation_filepath('$_')") } 'damaged', '"damaged B"';
+$node->stop;
+foreach my $file (values %damage)
+{
+  open(my $handle, '+<:raw', $node->data_dir . "/$file") or die $!;
+  for (my $block = 4; $block * 8192 < -s $handle; $block++)
+  {
+    seek($handle, $block * 8192 + 8, 0);
+    print $handle "\xff" x 16;
+  }
+  close($handle);
+}
+$node->start;
+my @bloat = sort { $a->{object} cmp $b->{object} } grep { $_->{check_id} =~ /^bloat/ } findings($node);
+is(
+  join('; ', map { "$_->{check_id} $_->{severity} $_->{object}" } @bloat),
+  'bloat_table warning "A b"."Big Table"; bloat_index critical public."damaged B"; bloat_table critical public.damaged',
+  'damaged pages are critical, and the bloat beside them is found');
+like($_->{message}, qr/cannot be read: invalid page in block \d+ of relation base/, 'what the server says')
+  foreach @bloat[ 1, 2 ];
+is($bloat[2]{remedy}, undef, 'nothing brings back a table');
+PgoptHealth::mend($node, 'postgres', $bloat[1]);
+$node->safe_psql('postgres', 'DROP TABLE damaged; VACUUM FULL "A b"."Big Table"');
+is(state_of('bloat_index'), 'ok', 'the index is rebuilt');
+is(state_of('bloat_table'), 'ok', 'and the damaged table gone');
+
 $node->stop;
 done_testing();
