@@ -90,15 +90,21 @@ typedef struct Candidates
 
 /* --- which relations ------------------------------------------------------------ */
 
-/* May it be large enough?  Pages and rows are those of the last VACUUM or ANALYZE, and what came since. */
+/*
+ * May it be large enough?  Pages and rows are those of the last VACUUM or
+ * ANALYZE, and what came since; before the first one the width of a row is not
+ * known.
+ */
 static bool
 may_be_large(uint32 pages, const RelationInfo *table)
 {
 	double rows = Max(table->tuples, 0) + table->stats.inserted + table->stats.updated;
-	double least = table->class == RELATION_TOAST ? BLCKSZ / 4 : BLCKSZ / MaxHeapTuplesPerPage;
+	double width = table->pages == 0                ? BLCKSZ
+				   : table->class == RELATION_TOAST ? BLCKSZ / 4
+													: BLCKSZ / MaxHeapTuplesPerPage;
 
 	return (double) pages * BLCKSZ * 2 >= threshold_value(&bloat_size) ||
-		   rows * least >= threshold_value(&bloat_size);
+		   rows * width >= threshold_value(&bloat_size);
 }
 
 static void
