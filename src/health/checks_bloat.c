@@ -8,6 +8,8 @@
  * the lower end of the interval above both thresholds.  Space of dead rows
  * does not count: that is a matter of VACUUM (see vacuum_overdue).
  *
+ * Free space that the table's new rows will soon use is worth knowing only.
+ *
  * Each relation is measured in a subtransaction of its own, so that a damaged
  * page hides nothing but what is behind it, and is a finding itself.
  *
@@ -46,6 +48,15 @@ static Threshold bloat_size = {
 	.description = "Size that a rewrite of a relation must give back to be a finding.",
 };
 
+/*
+ * Free space that a table's own traffic fills again within that time is what
+ * it works with (see will_be_filled()), unless it is as much as this.
+ */
+#define FILLED_SECONDS (7 * SECS_PER_DAY)
+#define FILLED_SHARE   0.05 /* of the rows that fit: what is no traffic to speak of */
+#define MOST_PERCENT   50
+#define MOST_BYTES     (1024.0 * 1024 * 1024)
+
 typedef enum BloatKind
 {
 	KIND_TABLE,
@@ -65,6 +76,12 @@ typedef struct BloatCandidate
 	BloatEstimate estimate;
 	BloatRemedy remedy;
 	double low; /* what is certain, without dead rows */
+
+	bool
+		filled; /* free space that its own new rows will fill: how many fit, came, and when it will be */
+	double rows_fit;
+	double rows_new;
+	double rows_seconds;
 
 	Oid reading;             /* the relation whose pages are read; 0 = more than one */
 	const ErrorData *damage; /* what was met there; NULL = none */
@@ -179,14 +196,67 @@ largest_first(const void *a, const void *b)
 	return x->bytes > y->bytes ? -1 : x->bytes < y->bytes;
 }
 
-/* --- measuring ---------------------------------------------------------------------- */
-
 static bool
 is_enough(double bytes, const BloatEstimate *estimate)
 {
 	return bytes >= threshold_value(&bloat_size) &&
 		   bloat_percent(bytes, estimate) >= threshold_value(&bloat_percent_threshold);
 }
+
+/* --- is it needed? ---------------------------------------------------------------- */
+
+/* Will new rows fill the free space at the rate at which so many came in so many seconds? */
+static bool
+note_traffic(BloatCandidate *candidate, double rows, double seconds)
+{
+	candidate->rows_new = rows;
+	candidate->rows_seconds = Max(seconds, 1);
+	return rows > 0 && candidate->rows_fit / rows * candidate->rows_seconds <= FILLED_SECONDS;
+}
+
+/*
+ * Is the free space what a queue, or a table that is purged, works with?  Only
+ * inserts say so, since updates use what VACUUM makes of what they left; and
+ * only those beyond what the file holds when it is full, since that many came
+ * before there was free space.  Either they came since the last VACUUM, or, as
+ * that may have been a moment ago, they have filled all of the free space
+ * once, over a day or more, and have not stopped.
+ */
+static bool
+will_be_filled(BloatCandidate *candidate, TimestampTz now)
+{
+	const BloatEstimate *estimate = &candidate->estimate;
+	const RelationStats *stats = &candidate->table->stats;
+	TimestampTz changed = Max(stats->vacuumed, stats->analyzed);
+	double row, beyond, age;
+	bool reset;
+	TimestampTz since;
+
+	if (!stats->known || estimate->live_rows < 1 || estimate->rewritten <= 0)
+		return false;
+	if (candidate->low >= MOST_BYTES && bloat_percent(candidate->low, estimate) >= MOST_PERCENT)
+		return false;
+	/* What is no free space, dropped columns for one, no row fills. */
+	if (is_enough(Max(candidate->low - estimate->free_bytes, 0), estimate))
+		return false;
+	row = estimate->rewritten / estimate->live_rows;
+	candidate->rows_fit = Max(estimate->free_bytes / row, 1);
+	beyond = stats->inserted - estimate->size / row;
+	if (beyond < FILLED_SHARE * candidate->rows_fit)
+		return false;
+	if (stats->vacuumed > 0 && stats->added >= FILLED_SHARE * candidate->rows_fit &&
+		note_traffic(
+			candidate, Min(stats->added, beyond), (double) (now - stats->vacuumed) / USECS_PER_SEC))
+		return true;
+	since = health_statistics_since(&reset);
+	age = (double) (now - since) / USECS_PER_SEC;
+	if (since == 0 || age < SECS_PER_DAY || beyond < candidate->rows_fit ||
+		(stats->added == 0 && stats->modified == 0 && now - changed > USECS_PER_DAY))
+		return false;
+	return note_traffic(candidate, beyond, age);
+}
+
+/* --- measuring ---------------------------------------------------------------------- */
 
 /* false: it could not be locked.  One that is gone is as good as measured. */
 static bool
@@ -347,10 +417,13 @@ bloat_of(HealthRun *run)
 		if (candidate->remedy.sql == NULL || !is_enough(candidate->low, &candidate->estimate))
 			continue;
 		if (candidate->index == NULL)
+			candidate->filled = will_be_filled(candidate, run->now);
+		if (candidate->index == NULL && !candidate->filled)
 			bloat->found = lappend_oid(bloat->found, candidate->table->oid);
 		suspects_add(&bloat->suspects[candidate->kind],
-					 candidate->estimate.confidence >= BLOAT_MEDIUM ? SEVERITY_WARNING
-																	: SEVERITY_INFO,
+					 candidate->estimate.confidence >= BLOAT_MEDIUM && !candidate->filled
+						 ? SEVERITY_WARNING
+						 : SEVERITY_INFO,
 					 candidate->low,
 					 candidate,
 					 NULL);
@@ -431,21 +504,38 @@ describe_bloat(HealthRun *run, const Suspect *suspect, Finding *finding)
 								bloat_percent(bloat_reclaimable(estimate), estimate),
 								name,
 								candidate->index != NULL ? "rebuild" : "rewrite");
-	finding->evidence =
-		psprintf("{\"size_bytes\": %.0f, \"reclaimable_bytes\": %.0f, \"reclaimable_low\": %.0f, "
-				 "\"reclaimable_high\": %.0f, \"reclaimable_percent\": %.1f, \"free_bytes\": %.0f, "
-				 "\"dead_bytes\": %.0f, \"pages_sampled\": %d, \"confidence\": \"%s\"}",
-				 rint(estimate->size),
-				 rint(bloat_reclaimable(estimate)),
-				 rint(bloat_reclaimable_low(estimate)),
-				 rint(bloat_reclaimable_high(estimate)),
-				 bloat_percent(bloat_reclaimable(estimate), estimate),
-				 rint(estimate->free_bytes),
-				 rint(estimate->dead_bytes),
-				 estimate->pages_sampled,
-				 bloat_confidence_name(estimate->confidence));
-	finding->remedy = candidate->remedy.sql;
-	finding->remedy_lock = candidate->remedy.lock;
+	if (candidate->filled)
+		finding->message = psprintf(
+			"%s, but new rows will use it: %.0f came within %.1f hours, and %.0f fit into it",
+			finding->message,
+			candidate->rows_new,
+			candidate->rows_seconds / SECS_PER_HOUR,
+			candidate->rows_fit);
+	finding->evidence = psprintf(
+		"{\"size_bytes\": %.0f, \"reclaimable_bytes\": %.0f, \"reclaimable_low\": %.0f, "
+		"\"reclaimable_high\": %.0f, \"reclaimable_percent\": %.1f, \"free_bytes\": %.0f, "
+		"\"dead_bytes\": %.0f, \"pages_sampled\": %d, \"confidence\": \"%s\"%s}",
+		rint(estimate->size),
+		rint(bloat_reclaimable(estimate)),
+		rint(bloat_reclaimable_low(estimate)),
+		rint(bloat_reclaimable_high(estimate)),
+		bloat_percent(bloat_reclaimable(estimate), estimate),
+		rint(estimate->free_bytes),
+		rint(estimate->dead_bytes),
+		estimate->pages_sampled,
+		bloat_confidence_name(estimate->confidence),
+		candidate->filled
+			? psprintf(", \"rows_fit\": %.0f, \"rows_new\": %.0f, \"rows_new_seconds\": %.0f",
+					   candidate->rows_fit,
+					   candidate->rows_new,
+					   candidate->rows_seconds)
+			: "");
+	/* What a rewrite would give back comes again. */
+	if (!candidate->filled)
+	{
+		finding->remedy = candidate->remedy.sql;
+		finding->remedy_lock = candidate->remedy.lock;
+	}
 	return true;
 }
 

@@ -59,6 +59,36 @@ SQL
 is(state_of('bloat_table'), 'ok', 'dead rows alone are no bloat');
 $node->safe_psql('postgres', 'VACUUM FULL "A b"."Big Table"');
 
+# free space that a queue fills again is its own; when nothing comes any more it is not
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE queue (id int, body text);
+INSERT INTO queue SELECT i, repeat('x', 500) FROM generate_series(1, 60000) i;
+SQL
+$node->safe_psql('postgres', 'DELETE FROM queue WHERE id % 10 < 7');
+$node->safe_psql('postgres', 'VACUUM (ANALYZE) queue');
+is(join(' ', map { $_->{severity} } found($node, 'bloat_table')), 'warning', 'a purge is a warning');
+$node->safe_psql('postgres', q(INSERT INTO queue SELECT i, repeat('x', 500) FROM generate_series(60001, 64000) i));
+my @queue = found($node, 'bloat_table');
+is(join(' ', map { $_->{severity} } @queue), 'info', 'a queue with rows coming in is none');
+like($queue[0]{message}, qr/ of public\.queue would be .*, but new rows will use it: \d+ came within [\d.]+ hours, and \d+ fit/,
+  'and it is said why');
+is($queue[0]{remedy}, undef, 'nothing is to be done about it');
+cmp_ok($queue[0]{evidence}{rows_fit}, '>', 30000, 'the rows that fit');
+$node->safe_psql('postgres', 'VACUUM (ANALYZE) queue');
+is(join(' ', map { $_->{severity} } found($node, 'bloat_table')), 'warning', 'nothing comes any more: a warning');
+$node->safe_psql('postgres', 'DROP TABLE queue');
+
+# a dropped column is no free space: what comes in does not help
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE dropped (id int, body text, wide text);
+INSERT INTO dropped SELECT i, repeat('x', 100), repeat('y', 500) FROM generate_series(1, 60000) i;
+SQL
+$node->safe_psql('postgres', 'ALTER TABLE dropped DROP wide');
+$node->safe_psql('postgres', 'VACUUM (ANALYZE) dropped');
+$node->safe_psql('postgres', q(INSERT INTO dropped SELECT i, repeat('x', 100) FROM generate_series(1, 20000) i));
+is(join(' ', map { $_->{severity} } found($node, 'bloat_table')), 'warning', 'a dropped column is a warning');
+$node->safe_psql('postgres', 'DROP TABLE dropped');
+
 # --- bloat_toast
 fault(
   $node,
