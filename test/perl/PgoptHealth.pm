@@ -13,7 +13,7 @@ use Time::HiRes qw(sleep time);
 
 use PgoptTest;
 
-our @EXPORT = qw(health_node findings found fault mend set_settings reset_settings reload_with);
+our @EXPORT = qw(health_node findings found fault mend set_settings reset_settings reload_with is_executable);
 
 # health_node($name, %options): a server as a careful user has it (durable, local socket only), with the extension
 # in the database postgres. Options as those of pgopt_node.
@@ -98,6 +98,13 @@ sub await_found
   return @found;
 }
 
+# is_executable($remedy): is there more in it than comments?
+sub is_executable
+{
+  my ($remedy) = @_;
+  return scalar grep { !/^\s*(--|$)/ } split /\n/, $remedy // '';
+}
+
 # fault($node, %fault): one fault from injection to health.
 #   check      check_id of its finding;     severity   what it must have
 #   inject     sub, or SQL for the database
@@ -137,6 +144,13 @@ sub fault
   is($found[0]{severity}, $fault{severity}, "$check: severity") or diag(explain(\@found));
   like($found[0]{object}, $fault{object}, "$check: object") if $fault{object};
   ok($found[0]{$_}, "$check: has $_") foreach qw(object message evidence reference);
+  # whoever runs a remedy is told what it locks, and whoever is told of a threshold which setting that is
+  my @silent = grep { is_executable($_->{remedy}) && !$_->{remedy_lock} } @found;
+  is(scalar(@silent), 0, "$check: remedies say what they lock") or diag(explain(\@silent));
+  foreach my $setting (grep { /^pgopt\./ } sort keys %{ { %{ $fault{settings} // {} }, %{ $fault{not_yet} // {} } } })
+  {
+    like($found[0]{threshold} // '', qr/\Q$setting\E = /, "$check: its threshold names $setting");
+  }
   my @unrelated = grep {
     $_->{check_id} ne $check && $_->{severity} ne 'info' && !($fault{also} && $_->{check_id} =~ $fault{also})
   } @all;
