@@ -16,9 +16,19 @@
 
 #include "pgopt.h"
 
+#include "datatype/timestamp.h"
+
 #define MONITOR_STATEMENTS "pg_stat_statements"
 
 /* Is it among the libraries that the server loaded when it started? */
 extern bool monitor_statements_preloaded(void);
+
+/* --- files of relations (relation_size.c) -------------------------------------- */
+
+/* What its files take now, without opening it; -1 where it has none or is gone. */
+extern double relation_file_bytes(Oid oid);
+
+/* When its file was made, where the system tells; else 0.  A rewritten one's is younger than the relation. */
+extern TimestampTz relation_file_created(Oid oid);
 
 #endif /* PGOPT_MONITOR_H */

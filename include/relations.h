@@ -188,12 +188,6 @@ extern char *relation_column(Oid oid, int16 attnum);
 /* May the caller read it? */
 extern bool relation_may_read(Oid oid);
 
-/* What its files take now, without opening it; -1 where it has none or is gone. */
-extern double relation_file_bytes(Oid oid);
-
-/* When its file was made, where the system tells; else 0.  A rewritten one's is younger than the relation. */
-extern TimestampTz relation_file_created(Oid oid);
-
 /* The last of its ancestors, itself where it is no partition. */
 extern RelationInfo *relation_root(RelationInfo *table);
 
@@ -210,6 +204,8 @@ relation_is_users(const RelationInfo *table)
 	return table->class == RELATION_USER && !table->extension;
 }
 
+/* --- what autovacuum would do (autovacuum.c) ----------------------------------- */
+
 /* From what on autovacuum does something, in rows; -1 = never for inserts. */
 extern double relation_vacuum_threshold(const RelationInfo *table);
 extern double relation_insert_threshold(const RelationInfo *table);
@@ -223,6 +219,31 @@ extern int relation_fillfactor(const RelationInfo *table);
 /* Its expressions and predicate as text, in the current context; NULL where it has none, or is gone. */
 extern char *index_expressions(Oid oid);
 extern char *index_predicate(Oid oid);
+
+/* Usable for queries; whether all partitions have theirs is another question. */
+static inline bool
+index_is_usable(const RelationIndex *index)
+{
+	return index->table != NULL && index->live && (index->valid || index->partitioned);
+}
+
+/* What remedies lock */
+#define LOCK_SHARE_UPDATE "SHARE UPDATE EXCLUSIVE on the table"
+#define LOCK_ALL          "ACCESS EXCLUSIVE on the table"
+
+/* --- indexes that are missing (indexes_missing.c) ------------------------------- */
+
+extern Threshold missing_key_rows;
+extern Threshold missing_scans_size;
+extern Threshold missing_scans_rows;
+extern Threshold missing_scans_info;
+extern Threshold missing_scans_warning;
+
+extern void missing_check_foreign_keys(HealthRun *run);
+extern void missing_check_scans(HealthRun *run);
+
+/* Would a foreign key have no index if this one went? */
+extern bool missing_without(const RelationIndex *index);
 
 /* --- keys that run out (keys.c) ----------------------------------------------- */
 

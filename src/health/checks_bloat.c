@@ -32,6 +32,7 @@
 
 #include "bloat.h"
 #include "health.h"
+#include "monitor.h"
 #include "relations.h"
 
 static Threshold bloat_percent_threshold = {

@@ -1,6 +1,7 @@
 /*
  * checks_indexes.c
- *		Indexes that are broken, that nobody needs, and those that are missing.
+ *		Indexes that are broken, and that nobody needs; those that are missing
+ *		are in indexes_missing.c.
  *
  * An index of a partition is the business of the partitioned table's index:
  * findings are made there, and only for what a partition has of its own
@@ -16,8 +17,6 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
-#include "nodes/primnodes.h"
 #include "replication/slot.h"
 #include "replication/walsender_private.h"
 #include "utils/builtins.h"
@@ -29,12 +28,10 @@
 #include "compat.h"
 #include "core.h"
 #include "health.h"
+#include "monitor.h"
 #include "relations.h"
 
-#define DAY_S             (24 * 3600)
-
-#define LOCK_SHARE_UPDATE "SHARE UPDATE EXCLUSIVE on the table"
-#define LOCK_ALL          "ACCESS EXCLUSIVE on the table"
+#define DAY_S (24 * 3600)
 
 static Threshold unused_info = {
 	.name = "unused_index_info",
@@ -57,51 +54,7 @@ static Threshold unused_size = {
 	.description = "Size below which nobody is told that an index is not used.",
 };
 
-static Threshold foreign_key_rows = {
-	.name = "foreign_key_rows",
-	.unit = UNIT_NUMBER,
-	.boot_value = 10000,
-	.description =
-		"Number of rows of a table from which on a foreign key without an index is a warning.",
-};
-
-static Threshold scans_size = {
-	.name = "sequential_scans_size",
-	.unit = UNIT_MB,
-	.boot_value = 10,
-	.description = "Size of a table below which sequential scans are all right.",
-};
-
-static Threshold scans_rows = {
-	.name = "sequential_scans_rows",
-	.unit = UNIT_NUMBER,
-	.boot_value = 10000,
-	.description =
-		"Number of rows read by each sequential scan, on average, that is worth an index.",
-};
-
-static Threshold scans_info = {
-	.name = "sequential_scans_info",
-	.unit = UNIT_NUMBER,
-	.boot_value = 50,
-	.description = "Number of such sequential scans of a table that is worth knowing.",
-};
-
-static Threshold scans_warning = {
-	.name = "sequential_scans_warning",
-	.unit = UNIT_NUMBER,
-	.boot_value = 1000,
-	.description = "Number of such sequential scans of a table a day that is a warning.",
-};
-
 /* --- what indexes have in common -------------------------------------------- */
-
-/* Usable for queries; whether all partitions have theirs is another question. */
-static bool
-is_usable(const RelationIndex *index)
-{
-	return index->table != NULL && index->live && (index->valid || index->partitioned);
-}
 
 static bool
 same_list(char *a, char *b)
@@ -379,7 +332,7 @@ check_duplicate(HealthRun *run)
 				int of_a;
 				int of_b;
 
-				if (a == b || !is_usable(a) || !is_usable(b) || !is_duplicate(a, b))
+				if (a == b || !index_is_usable(a) || !index_is_usable(b) || !is_duplicate(a, b))
 					continue;
 				of_a = importance(a);
 				of_b = importance(b);
@@ -464,7 +417,7 @@ check_redundant(HealthRun *run)
 		CHECK_FOR_INTERRUPTS();
 		for (const RelationIndex *a = table->indexes; a != NULL; a = a->next)
 			for (const RelationIndex *b = table->indexes; b != NULL; b = b->next)
-				if (a != b && is_usable(a) && is_usable(b) && is_prefix(a, b))
+				if (a != b && index_is_usable(a) && index_is_usable(b) && is_prefix(a, b))
 				{
 					suspects_add(&suspects, SEVERITY_INFO, a->bytes, a, b);
 					break;
@@ -472,152 +425,6 @@ check_redundant(HealthRun *run)
 	}
 	suspects_report(
 		run, &suspects, describe_redundant, "indexes begin another one, which can stand in");
-}
-
-/* --- foreign_key_unindexed -------------------------------------------------------- */
-
-static bool
-has_key(const RelationConstraint *constraint, int16 attnum)
-{
-	for (int i = 0; i < constraint->nkeys; i++)
-		if (constraint->keys[i] == attnum)
-			return true;
-	return false;
-}
-
-/* Only "column IS NOT NULL" of the key, which every look-up of a foreign key implies? */
-static bool
-is_not_null_only(const RelationIndex *index, const RelationConstraint *constraint)
-{
-	char *predicate = index_predicate(index->oid);
-	ListCell *cell;
-
-	if (predicate == NULL)
-		return false;
-	foreach(cell, (List *) stringToNode(predicate))
-	{
-		NullTest *test = (NullTest *) lfirst(cell);
-
-		if (!IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL || !IsA(test->arg, Var) ||
-			!has_key(constraint, ((Var *) test->arg)->varattno))
-			return false;
-	}
-	return true;
-}
-
-/* Can it find the rows that refer to a given one? */
-static bool
-serves_foreign_key(const RelationIndex *index, const RelationConstraint *constraint)
-{
-	if (!is_usable(index) || index->nkeys < constraint->nkeys)
-		return false;
-	if (index->am != BTREE_AM_OID && !(index->am == HASH_AM_OID && constraint->nkeys == 1))
-		return false;
-	for (int i = 0; i < constraint->nkeys; i++)
-	{
-		bool found = false;
-
-		if (!has_key(constraint, index->keys[i]))
-			return false;
-		for (int j = 0; j < constraint->nkeys; j++)
-			found |= index->keys[j] == constraint->keys[i];
-		if (!found)
-			return false;
-	}
-	return !index->has_predicate || is_not_null_only(index, constraint);
-}
-
-/* Is there one, but for a given one? */
-static bool
-is_served(const RelationConstraint *constraint, const RelationIndex *but)
-{
-	for (const RelationIndex *i = constraint->table->indexes; i != NULL; i = i->next)
-		if (i != but && serves_foreign_key(i, constraint))
-			return true;
-	return false;
-}
-
-/* "a, b", quoted; NULL where one is gone. */
-static char *
-key_columns(const RelationConstraint *constraint)
-{
-	StringInfoData columns;
-
-	initStringInfo(&columns);
-	for (int i = 0; i < constraint->nkeys; i++)
-	{
-		char *column = relation_column(constraint->table->oid, constraint->keys[i]);
-
-		if (column == NULL)
-			return NULL;
-		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", column);
-	}
-	return columns.data;
-}
-
-static bool
-describe_foreign_key(HealthRun *run, const Suspect *suspect, Finding *finding)
-{
-	const RelationConstraint *constraint = suspect->what;
-	const RelationInfo *table = constraint->table;
-	char *name = get_constraint_name(constraint->oid);
-	char *from = relation_name(table->oid);
-	char *to = relation_name(constraint->referenced->oid);
-	char *columns = key_columns(constraint);
-	int64 removed = constraint->referenced->stats.deleted;
-	bool partitioned = table->kind == RELKIND_PARTITIONED_TABLE;
-
-	if (name == NULL || from == NULL || to == NULL || columns == NULL)
-		return false;
-	finding->object = psprintf("%s of %s", quote_identifier(name), from);
-	finding->message = psprintf(
-		"no index of %s begins with (%s): each row that goes from %s, or changes its key, costs a "
-		"scan of about %.0f rows",
-		from,
-		columns,
-		to,
-		table->rows);
-	finding->evidence =
-		psprintf("{\"table\": %s, \"columns\": %s, \"references\": %s, \"rows\": %.0f, "
-				 "\"bytes\": %.0f, \"deleted_from_referenced\": " INT64_FORMAT "}",
-				 health_json_string(from),
-				 health_json_string(columns),
-				 health_json_string(to),
-				 table->rows,
-				 table->bytes,
-				 removed);
-	finding->remedy =
-		psprintf("CREATE INDEX %sON %s (%s);", partitioned ? "" : "CONCURRENTLY ", from, columns);
-	finding->remedy_lock =
-		partitioned ? "SHARE on the table and its partitions" : LOCK_SHARE_UPDATE;
-	return true;
-}
-
-static void
-check_foreign_key(HealthRun *run)
-{
-	Relations *relations = health_relations(run);
-	Suspects suspects = {0};
-
-	for (int i = 0; i < relations->nconstraints; i++)
-	{
-		const RelationConstraint *constraint = &relations->constraints[i];
-		const RelationInfo *table = constraint->table;
-
-		if (constraint->kind != CONSTRAINT_FOREIGN || OidIsValid(constraint->parent) ||
-			!constraint->enforced || table == NULL || constraint->referenced == NULL ||
-			!relation_is_users(table))
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		if (!is_served(constraint, NULL))
-			suspects_add(&suspects,
-						 table->rows >= threshold_value(&foreign_key_rows) ? SEVERITY_WARNING
-																		   : SEVERITY_INFO,
-						 table->rows,
-						 constraint,
-						 NULL);
-	}
-	suspects_report(run, &suspects, describe_foreign_key, "foreign keys have no index");
 }
 
 /* --- index_unused ------------------------------------------------------------------ */
@@ -712,9 +519,8 @@ check_unused(HealthRun *run)
 		Unused *unused;
 		TimestampTz made;
 		double seconds;
-		bool needed = false;
 
-		if (!is_usable(index) || index->scans > 0 || index->parent != NULL ||
+		if (!index_is_usable(index) || index->scans > 0 || index->parent != NULL ||
 			index->bytes < threshold_value(&unused_size) || !relation_is_users(index->table) ||
 			index->unique || index->primary || index->exclusion || index->replica_identity ||
 			index->clustered)
@@ -743,11 +549,7 @@ check_unused(HealthRun *run)
 			continue;
 
 		/* without it the foreign key would be the next finding */
-		for (const RelationConstraint *c = index->table->constraints; c != NULL && !needed;
-			 c = c->next)
-			needed = c->kind == CONSTRAINT_FOREIGN && serves_foreign_key(index, c) &&
-					 !is_served(c, index);
-		if (needed)
+		if (missing_without(index))
 			continue;
 
 		unused = palloc(sizeof(Unused));
@@ -760,116 +562,6 @@ check_unused(HealthRun *run)
 					 NULL);
 	}
 	suspects_report(run, &suspects, describe_unused, "indexes are not used");
-}
-
-/* --- sequential_scans ----------------------------------------------------------------- */
-
-/* In days: a rate over less says little. */
-#define SHORTEST_OBSERVATION (1.0 / 24)
-
-/* Of a table, or of all partitions of one. */
-typedef struct Scans
-{
-	RelationInfo *table;
-	int64 scans;
-	int64 read;
-	int64 index_scans;
-} Scans;
-
-static bool
-describe_scans(HealthRun *run, const Suspect *suspect, Finding *finding)
-{
-	const Scans *scans = suspect->what;
-	char *name = relation_name(scans->table->oid);
-
-	if (name == NULL)
-		return false;
-	finding->object = name;
-	finding->message = psprintf("%s (%s) was read from end to end " INT64_FORMAT
-								" times, %.0f rows each, and " INT64_FORMAT " times by an index",
-								name,
-								bytes_text(scans->table->bytes),
-								scans->scans,
-								(double) scans->read / scans->scans,
-								scans->index_scans);
-	finding->evidence =
-		psprintf("{\"bytes\": %.0f, \"sequential_scans\": " INT64_FORMAT
-				 ", \"rows_read\": " INT64_FORMAT ", \"index_scans\": " INT64_FORMAT "}",
-				 scans->table->bytes,
-				 scans->scans,
-				 scans->read,
-				 scans->index_scans);
-	finding->remedy = psprintf(
-		"-- CREATE INDEX CONCURRENTLY on what its statements look for (pgopt_slow_queries());\n"
-		"-- then, to count anew: SELECT pg_stat_reset_single_table_counters(%u); -- of %s",
-		scans->table->oid,
-		strpbrk(name, "\r\n") == NULL ? name : "that table");
-	finding->remedy_lock = "SHARE UPDATE EXCLUSIVE on the table";
-	return true;
-}
-
-static void
-check_scans(HealthRun *run)
-{
-	Relations *relations = health_relations(run);
-	Suspects suspects = {0};
-	Scans *roots = NULL;
-	bool reset;
-	double days = (run->now - health_statistics_since(&reset)) / (double) USECS_PER_DAY;
-
-	for (int i = 0; i < relations->ntables; i++)
-	{
-		RelationInfo *table = &relations->tables[i];
-		RelationInfo *root;
-		Scans *scans;
-
-		if (table->stats.scans == 0 || !relation_is_users(table))
-			continue;
-		root = relation_root(table);
-		if (root->bytes < threshold_value(&scans_size))
-			continue;
-		if (root == table)
-		{
-			scans = palloc0(sizeof(Scans));
-			scans->scans = table->stats.scans;
-			scans->read = table->stats.read;
-			scans->index_scans = table->index_scans;
-		}
-		else
-		{
-			/* one query reads many partitions: its scans are those of the one read most often */
-			if (roots == NULL)
-				roots = palloc0(relations->ntables * sizeof(Scans));
-			scans = &roots[root - relations->tables];
-			scans->scans = Max(scans->scans, table->stats.scans);
-			scans->read += table->stats.read;
-			scans->index_scans = Max(scans->index_scans, table->index_scans);
-			if (scans->table != NULL)
-				continue; /* it is on the list */
-		}
-		scans->table = root;
-		suspects_add(&suspects, SEVERITY_INFO, 0, scans, NULL);
-	}
-
-	/* now that partitions are added up */
-	for (int i = 0; i < suspects.count;)
-	{
-		Suspect *suspect = &suspects.all[i];
-		const Scans *scans = suspect->what;
-
-		if (scans->scans < threshold_value(&scans_info) ||
-			(double) scans->read / scans->scans < threshold_value(&scans_rows) ||
-			scans->scans <= scans->index_scans)
-		{
-			*suspect = suspects.all[--suspects.count];
-			continue;
-		}
-		suspect->badness = (double) scans->read;
-		if (scans->scans / Max(days, SHORTEST_OBSERVATION) >= threshold_value(&scans_warning))
-			suspect->severity = SEVERITY_WARNING;
-		i++;
-	}
-	suspects_report(run, &suspects, describe_scans, "large tables are read from end to end");
 }
 
 const HealthCheck checks_indexes[] = {
@@ -908,17 +600,18 @@ const HealthCheck checks_indexes[] = {
 		.id = "foreign_key_unindexed",
 		.family = "missing",
 		.weight = 1,
-		.thresholds = {&foreign_key_rows},
+		.thresholds = {&missing_key_rows},
 		.reference = DOCS("ddl-constraints.html#DDL-CONSTRAINTS-FK"),
-		.run = check_foreign_key,
+		.run = missing_check_foreign_keys,
 	},
 	{
 		.id = "sequential_scans",
 		.family = "missing",
 		.weight = 1,
-		.thresholds = {&scans_size, &scans_rows, &scans_info, &scans_warning},
+		.thresholds =
+			{&missing_scans_size, &missing_scans_rows, &missing_scans_info, &missing_scans_warning},
 		.reference = DOCS("indexes-examine.html"),
-		.run = check_scans,
+		.run = missing_check_scans,
 	},
 };
 

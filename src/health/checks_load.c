@@ -122,13 +122,6 @@ static Threshold evicting_warning = {
 	.description = "How often an hour pg_stat_statements discards statements that is a warning.",
 };
 
-/* SQL text: what makes the counters begin anew, wherever the extension is. */
-#define RESTART_WINDOW                                               \
-	"(SELECT format('SELECT %I.pgopt_restart_window();', n.nspname)" \
-	"   FROM pg_extension e"                                         \
-	"   JOIN pg_namespace n ON n.oid = e.extnamespace"               \
-	"  WHERE e.extname = 'pgopt')"
-
 /* SQL text: the quoted schema of pg_stat_statements, for remedies. */
 #define STATEMENTS_SCHEMA                              \
 	"(SELECT quote_ident(n.nspname)"                   \
@@ -159,7 +152,7 @@ static const char temp_spills_query[] =
 	"                        least(greatest(d.work_mem_kb * 2, "
 	"                                       (2 ^ ceil(log(2, 1 + d.temp_bytes / d.temp_files / 1024)))::bigint * 2), "
 	"                              greatest(d.work_mem_kb * 2, 64 * 1024)))"
-	"            ELSE " RESTART_WINDOW
+	"            ELSE " SQL_RESTART_WINDOW
 	"                 || ' -- work_mem is large: give more to the role whose statements need it'"
 	"       END,"
 	"       'none'"
@@ -236,7 +229,7 @@ static const char cache_hit_query[] =
 	"       CASE WHEN d.fitting > d.buffers * 1.2"
 	"            THEN format('ALTER SYSTEM SET shared_buffers = ''%sMB''; -- then restart',"
 	"                        ceil(d.fitting / 1048576))"
-	"            ELSE " RESTART_WINDOW
+	"            ELSE " SQL_RESTART_WINDOW
 	"                 || ' -- shared_buffers has its share of the memory: look for what reads so much'"
 	"       END,"
 	"       CASE WHEN d.fitting > d.buffers * 1.2 THEN 'restart of the server' ELSE 'none' END"
@@ -271,7 +264,7 @@ static const char rollbacks_query[] =
 	"           'seconds', round(d.seconds),"
 	"           'basis', d.basis),"
 	"       d.since,"
-	"       " RESTART_WINDOW
+	"       " SQL_RESTART_WINDOW
 	" || ' -- once the statements that fail are mended: the server log has them',"
 	"       'none'"
 	"  FROM pgopt.counter_deltas() d"

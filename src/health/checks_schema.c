@@ -26,8 +26,6 @@
 #include "health.h"
 #include "relations.h"
 
-#define LOCK_ALL "ACCESS EXCLUSIVE on the table"
-
 /* --- not_valid_constraints ---------------------------------------------------- */
 
 /* Qualified and quoted; NULL where it is gone, or an extension's. */

@@ -20,9 +20,8 @@
 #include "utils/timestamp.h"
 
 #include "health.h"
+#include "monitor.h"
 #include "relations.h"
-
-#define LOCK_ANALYZE "SHARE UPDATE EXCLUSIVE on the table"
 
 /* Where nothing is known of rows: as many bytes as few of them take. */
 #define BYTES_A_ROW 100
@@ -121,7 +120,7 @@ describe_never(HealthRun *run, const Suspect *suspect, Finding *finding)
 					 ? "false"
 					 : "true");
 	finding->remedy = psprintf("ANALYZE %s;", name);
-	finding->remedy_lock = LOCK_ANALYZE;
+	finding->remedy_lock = LOCK_SHARE_UPDATE;
 	return true;
 }
 
@@ -176,7 +175,7 @@ describe_stale(HealthRun *run, const Suspect *suspect, Finding *finding)
 				 relation_has_autovacuum(table) ? "true" : "false");
 	finding->since = table->stats.analyzed;
 	finding->remedy = psprintf("ANALYZE %s;", name);
-	finding->remedy_lock = LOCK_ANALYZE;
+	finding->remedy_lock = LOCK_SHARE_UPDATE;
 	return true;
 }
 

@@ -15,12 +15,11 @@
 #include "compat.h"
 #include "core.h"
 #include "health.h"
+#include "monitor.h"
 #include "relations.h"
 
 /* Where autovacuum looks more seldom, it is not about to come. */
-#define SOON_S      600
-
-#define LOCK_VACUUM "SHARE UPDATE EXCLUSIVE on the table"
+#define SOON_S 600
 
 static Threshold overdue_percent = {
 	.name = "vacuum_overdue_percent",
@@ -176,7 +175,7 @@ describe_overdue(HealthRun *run, const Suspect *suspect, Finding *finding)
 							   holder != NULL ? holder : "",
 							   holder != NULL ? "\n" : "",
 							   relation_name(main_of(table)->oid));
-	finding->remedy_lock = LOCK_VACUUM;
+	finding->remedy_lock = LOCK_SHARE_UPDATE;
 	return true;
 }
 
@@ -247,7 +246,7 @@ describe_disabled(HealthRun *run, const Suspect *suspect, Finding *finding)
 							   altered->kind == RELKIND_MATVIEW ? "MATERIALIZED VIEW" : "TABLE",
 							   relation_name(altered->oid),
 							   table->main != NULL ? "toast." : "");
-	finding->remedy_lock = LOCK_VACUUM;
+	finding->remedy_lock = LOCK_SHARE_UPDATE;
 	return true;
 }
 

@@ -48,8 +48,6 @@
 #define KEY_ROWS  10000
 #define MOST_KEYS 200
 
-#define LOCK_TYPE "ACCESS EXCLUSIVE on the table"
-
 Threshold keys_warning = {
 	.name = "keys_used_warning",
 	.unit = UNIT_PERCENT,
@@ -223,7 +221,7 @@ describe_sequence(HealthRun *run, const Suspect *suspect, Finding *finding)
 			table,
 			column,
 			finding->remedy);
-		finding->remedy_lock = LOCK_TYPE;
+		finding->remedy_lock = LOCK_ALL;
 	}
 	return true;
 }
@@ -413,7 +411,7 @@ describe_key(HealthRun *run, const Suspect *suspect, Finding *finding)
 				 "refer to it need the same",
 				 table,
 				 column);
-	finding->remedy_lock = LOCK_TYPE;
+	finding->remedy_lock = LOCK_ALL;
 	return true;
 }
 

@@ -17,9 +17,6 @@
  */
 #include "pgopt.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/reloptions.h"
@@ -36,7 +33,6 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "postmaster/autovacuum.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
@@ -670,52 +666,6 @@ relation_may_read(Oid oid)
 	return pg_class_aclcheck_ext(oid, GetUserId(), ACL_SELECT, &missing) == ACLCHECK_OK && !missing;
 }
 
-/* Its first file, or NULL. */
-static char *
-file_path(Oid oid)
-{
-	LOCAL_FCINFO(fcinfo, 1);
-	Datum path;
-
-	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0].value = ObjectIdGetDatum(oid);
-	fcinfo->args[0].isnull = false;
-	path = pg_relation_filepath(fcinfo);
-	return fcinfo->isnull ? NULL : TextDatumGetCString(path);
-}
-
-double
-relation_file_bytes(Oid oid)
-{
-	char *first = file_path(oid);
-	char *path = first;
-	double bytes = -1;
-	struct stat file;
-
-	if (first == NULL)
-		return -1;
-	for (int segment = 1; stat(path, &file) == 0; segment++)
-	{
-		bytes = Max(bytes, 0) + (double) file.st_size;
-		path = psprintf("%s.%d", first, segment);
-	}
-	return bytes;
-}
-
-TimestampTz
-relation_file_created(Oid oid)
-{
-#ifdef STATX_BTIME
-	char *path = file_path(oid);
-	struct statx file;
-
-	if (path != NULL && statx(AT_FDCWD, path, 0, STATX_BTIME, &file) == 0 &&
-		(file.stx_mask & STATX_BTIME) != 0)
-		return time_t_to_timestamptz((pg_time_t) file.stx_btime.tv_sec);
-#endif
-	return 0;
-}
-
 RelationInfo *
 relation_root(RelationInfo *table)
 {
@@ -775,70 +725,6 @@ health_statistics_since(bool *reset)
 		server = 0;
 	*reset = !never && database > server;
 	return *reset ? database : server;
-}
-
-/* --- what autovacuum would do --------------------------------------------- */
-
-/* An option of the table, where it is set (they are not when negative), else the server's. */
-#define OPTION(table, option, setting)                                    \
-	((table)->options != NULL && (table)->options->autovacuum.option >= 0 \
-		 ? (double) (table)->options->autovacuum.option                   \
-		 : (double) (setting))
-
-static double
-rows_of(const RelationInfo *table)
-{
-	return Max(table->tuples, 0);
-}
-
-double
-relation_vacuum_threshold(const RelationInfo *table)
-{
-	double threshold = OPTION(table, vacuum_threshold, autovacuum_vac_thresh) +
-					   OPTION(table, vacuum_scale_factor, autovacuum_vac_scale) * rows_of(table);
-	/* here -1 turns it off, and -2 is what is not set */
-	double most = table->options != NULL && compat_vacuum_max(table->options) >= -1
-					  ? compat_vacuum_max(table->options)
-					  : compat_autovacuum_vacuum_max;
-
-	return most >= 0 ? Min(threshold, most) : threshold;
-}
-
-double
-relation_insert_threshold(const RelationInfo *table)
-{
-	double base = table->options != NULL && table->options->autovacuum.vacuum_ins_threshold >= -1
-					  ? table->options->autovacuum.vacuum_ins_threshold
-					  : autovacuum_vac_ins_thresh;
-	double unfrozen = 1;
-
-	if (base < 0)
-		return -1;
-	if (table->pages > 0 && table->all_frozen > 0)
-		unfrozen = 1 - (double) Min(table->all_frozen, table->pages) / table->pages;
-	return base + OPTION(table, vacuum_ins_scale_factor, autovacuum_vac_ins_scale) *
-					  rows_of(table) * unfrozen;
-}
-
-double
-relation_analyze_threshold(const RelationInfo *table)
-{
-	return OPTION(table, analyze_threshold, autovacuum_anl_thresh) +
-		   OPTION(table, analyze_scale_factor, autovacuum_anl_scale) * rows_of(table);
-}
-
-bool
-relation_has_autovacuum(const RelationInfo *table)
-{
-	return AutoVacuumingActive() && table->persistence != RELPERSISTENCE_TEMP &&
-		   (table->options == NULL || table->options->autovacuum.enabled);
-}
-
-int
-relation_fillfactor(const RelationInfo *table)
-{
-	return table->options != NULL && table->kind != RELKIND_TOASTVALUE ? table->options->fillfactor
-																	   : HEAP_DEFAULT_FILLFACTOR;
 }
 
 /* --- parts of indexes that are seldom needed ------------------------------- */

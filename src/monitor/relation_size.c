@@ -1,6 +1,7 @@
 /*
  * relation_size.c
- *		Size and last use of one relation, for the monitoring views.
+ *		Size, age and last use of one relation, for the monitoring views and
+ *		the health checks.
  *
  * pg_relation_size() and its family open the relation, and so stand in the
  * queue behind any ALTER TABLE: a look at the sizes would hang exactly when
@@ -10,6 +11,7 @@
  */
 #include "pgopt.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "access/htup_details.h"
@@ -61,6 +63,29 @@ add_fork(const char *path, const char *fork, int64 *bytes)
 		if (status.st_size < (int64) RELSEG_SIZE * BLCKSZ)
 			return true;
 	}
+}
+
+double
+relation_file_bytes(Oid relid)
+{
+	char *path = relation_path(relid);
+	int64 bytes = 0;
+
+	return path != NULL && add_fork(path, "", &bytes) ? (double) bytes : -1;
+}
+
+TimestampTz
+relation_file_created(Oid relid)
+{
+#ifdef STATX_BTIME
+	char *path = relation_path(relid);
+	struct statx file;
+
+	if (path != NULL && statx(AT_FDCWD, path, 0, STATX_BTIME, &file) == 0 &&
+		(file.stx_mask & STATX_BTIME) != 0)
+		return time_t_to_timestamptz((pg_time_t) file.stx_btime.tv_sec);
+#endif
+	return 0;
 }
 
 /* All forks of one relation, without its indexes and TOAST. */
