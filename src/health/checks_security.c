@@ -172,22 +172,40 @@ static const char hba_plain_query[] = RULES
 	"HAVING count(*) > 0";
 
 /* Roles that can make themselves superusers by way of the server's files and programs. */
+/*
+ * Members of members have it as well: what goes is the grant that lets them in,
+ * each by its own grantor, for whom REVOKE does nothing otherwise from 16 on.
+ */
 static const char server_access_query[] =
+	"WITH RECURSIVE holder AS ("
+	"    SELECT g.oid AS granted, g.rolname AS rights, m.member AS direct, m.member AS role"
+	"      FROM pg_roles g"
+	"      JOIN pg_auth_members m ON m.roleid = g.oid"
+	"     WHERE g.rolname IN ('pg_execute_server_program', 'pg_write_server_files')"
+	"     UNION "
+	"    SELECT h.granted, h.rights, h.direct, m.member"
+	"      FROM holder h"
+	"      JOIN pg_auth_members m ON m.roleid = h.role"
+	") "
 	"SELECT 'warning',"
 	"       quote_ident(r.rolname),"
 	"       format('role %I can log in and has %s: it can make itself a superuser',"
-	"              r.rolname, string_agg(g.rolname, ', ' ORDER BY g.rolname)),"
+	"              r.rolname, string_agg(DISTINCT h.rights::text, ', ')),"
 	"       jsonb_build_object("
 	"           'role', r.rolname,"
-	"           'granted', jsonb_agg(g.rolname ORDER BY g.rolname)),"
+	"           'granted', jsonb_agg(DISTINCT h.rights),"
+	"           'through', coalesce(jsonb_agg(DISTINCT d.rolname) FILTER (WHERE h.role <> h.direct),"
+	"                               '[]')),"
 	"       NULL::timestamptz,"
-	"       string_agg(format('REVOKE %I FROM %I;', g.rolname, r.rolname), ' ' ORDER BY g.rolname),"
+	"       string_agg(DISTINCT format('REVOKE %I FROM %I%s;', h.rights, d.rolname,"
+	"                                  ' GRANTED BY ' || quote_ident(o.rolname)), ' '),"
 	"       'none'"
-	"  FROM pg_auth_members m"
-	"  JOIN pg_roles g ON g.oid = m.roleid"
-	"  JOIN pg_roles r ON r.oid = m.member"
-	" WHERE g.rolname IN ('pg_execute_server_program', 'pg_write_server_files')"
-	"   AND r.rolcanlogin"
+	"  FROM holder h"
+	"  JOIN pg_roles r ON r.oid = h.role"
+	"  JOIN pg_roles d ON d.oid = h.direct"
+	"  JOIN pg_auth_members m ON m.roleid = h.granted AND m.member = h.direct"
+	"  LEFT JOIN pg_roles o ON o.oid = m.grantor"
+	" WHERE r.rolcanlogin"
 	"   AND NOT r.rolsuper"
 	" GROUP BY r.rolname";
 

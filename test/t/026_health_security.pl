@@ -47,6 +47,11 @@ is(scalar(found($node, 'superusers')), 0, 'a superuser that cannot log in is non
 
 fault($node, check => 'server_access', severity => 'warning', object => qr/^"App Role"$/,
   inject => 'CREATE ROLE "App Role" LOGIN; GRANT pg_execute_server_program TO "App Role"');
+# by another grantor, and through another role
+fault($node, check => 'server_access', severity => 'warning', object => qr/^deep$/,
+  inject => 'CREATE ROLE "The Granter" CREATEROLE; GRANT pg_write_server_files TO "The Granter" WITH ADMIN OPTION; CREATE ROLE writers;'
+    . ' SET ROLE "The Granter"; GRANT pg_write_server_files TO writers; RESET ROLE; CREATE ROLE deep LOGIN; GRANT writers TO deep');
+$node->safe_psql('postgres', 'DROP ROLE deep, writers; REVOKE pg_write_server_files FROM "The Granter"; DROP ROLE "The Granter"');
 fault($node, check => 'md5_passwords', severity => 'warning', object => qr/^old$/,
   inject => "SET password_encryption = md5; CREATE ROLE old LOGIN PASSWORD 'secret'",
   mend => sub { mend($_[0], 'postgres', $_[1]); $node->safe_psql('postgres', "ALTER ROLE old PASSWORD 'secret'") });
