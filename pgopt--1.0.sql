@@ -1257,7 +1257,7 @@ CREATE VIEW pgopt_settings_advice WITH (security_invoker = true) AS
 		('ignore_invalid_pages', 'on', 'critical', 'recovery goes on over missing pages and hides the loss'),
 		('autovacuum', 'off', 'critical', 'tables bloat, statistics grow old, and transaction IDs run out'),
 		('track_counts', 'off', 'critical', 'autovacuum does not run without it, and nothing is counted'),
-		('session_replication_role', 'replica', 'critical', 'triggers and foreign keys do not fire'),
+		('session_replication_role', 'replica', 'warning', 'triggers and foreign keys do not fire'),
 		('ignore_system_indexes', 'on', 'warning', 'every look at a catalog reads all of it'),
 		('allow_system_table_mods', 'on', 'warning', 'a slip can destroy a system catalog'),
 		('track_activities', 'off', 'warning', 'nobody can see what sessions do'),
@@ -1323,7 +1323,7 @@ CREATE VIEW pgopt_settings_advice WITH (security_invoker = true) AS
 		SELECT 'info', s.name, 'server', s.setting,
 		       'is the default of 128 MB, while the tables and indexes of this database take '
 		       || pg_size_pretty(t.bytes) || ': a quarter of the memory is a usual start',
-		       'ALTER SYSTEM SET shared_buffers = ''a quarter of the memory''; -- and restart the server'
+		       '-- ALTER SYSTEM SET shared_buffers to a quarter of the memory, and restart the server'
 		  FROM server s
 		 CROSS JOIN LATERAL (SELECT sum(c.relpages::bigint) * current_setting('block_size')::bigint AS bytes FROM pg_class c) t
 		 WHERE s.name = 'shared_buffers' AND s.setting::bigint * current_setting('block_size')::bigint <= 134217728
