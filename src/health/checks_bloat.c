@@ -88,11 +88,9 @@ typedef struct BloatCandidate
 	const ErrorData *damage; /* what was met there; NULL = none */
 } BloatCandidate;
 
-/* Tables that were found are rewritten with all of their indexes. */
 typedef struct BloatRun
 {
-	List *found;      /* OIDs */
-	List *damaged;    /* the same */
+	List *damaged;    /* tables with a page that cannot be read */
 	int known[KINDS]; /* relations that are large enough */
 	int missed[KINDS];
 	const char *failure[KINDS]; /* of one that was missed; NULL = none failed */
@@ -419,8 +417,6 @@ bloat_of(HealthRun *run)
 			continue;
 		if (candidate->index == NULL)
 			candidate->filled = will_be_filled(candidate, run->now);
-		if (candidate->index == NULL && !candidate->filled)
-			bloat->found = lappend_oid(bloat->found, candidate->table->oid);
 		suspects_add(&bloat->suspects[candidate->kind],
 					 candidate->estimate.confidence >= BLOAT_MEDIUM && !candidate->filled
 						 ? SEVERITY_WARNING
@@ -428,20 +424,6 @@ bloat_of(HealthRun *run)
 					 candidate->low,
 					 candidate,
 					 NULL);
-	}
-	/* The rewrite of a table rebuilds its indexes: its finding is enough to act upon. */
-	for (int kind = 0; kind < KINDS; kind++)
-	{
-		Suspects *suspects = &bloat->suspects[kind];
-
-		for (int i = 0; i < suspects->count; i++)
-		{
-			const BloatCandidate *candidate = suspects->all[i].what;
-
-			if (candidate->index != NULL && candidate->damage == NULL &&
-				list_member_oid(bloat->found, candidate->table->oid))
-				suspects->all[i].severity = SEVERITY_INFO;
-		}
 	}
 	MemoryContextSwitchTo(old);
 	run->bloat = bloat;

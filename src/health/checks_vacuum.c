@@ -123,7 +123,7 @@ end_of_holder(void)
 						  NULL,
 						  true,
 						  SPI_OK_SELECT) == 1)
-		sql = psprintf("SELECT pg_terminate_backend(%s);", pgopt_spi_text(0, 1));
+		sql = psprintf("SELECT pg_terminate_backend(%s, 10000);", pgopt_spi_text(0, 1));
 	if (sql != NULL)
 		sql = strcpy(SPI_palloc(strlen(sql) + 1), sql);
 	SPI_finish();

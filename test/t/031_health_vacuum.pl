@@ -84,7 +84,7 @@ $node->safe_psql('postgres', 'UPDATE "Kept" SET body = body');
 set_settings($node, { 'pgopt.vacuum_overdue_size' => '2MB' });
 my ($kept) = found($node, 'vacuum_overdue');
 like($kept->{message}, qr/an old snapshot keeps VACUUM from removing them/, 'vacuum_overdue: an old snapshot is told of');
-like($kept->{remedy}, qr/^SELECT pg_terminate_backend\($holder\);\nVACUUM/, 'vacuum_overdue: and who has it');
+like($kept->{remedy}, qr/^SELECT pg_terminate_backend\($holder, 10000\);\nVACUUM/, 'vacuum_overdue: and who has it');
 mend($node, 'postgres', $kept) if $kept;
 is(scalar(found($node, 'vacuum_overdue')), 0, 'vacuum_overdue: gone with the snapshot');
 eval { $snapshot->quit };
