@@ -16,7 +16,9 @@
 
 #include "pgopt.h"
 
+#include "catalog/pg_class.h"
 #include "datatype/timestamp.h"
+#include "storage/buf.h"
 
 #define MONITOR_STATEMENTS "pg_stat_statements"
 
@@ -30,5 +32,15 @@ extern double relation_file_bytes(Oid oid);
 
 /* When its file was made, where the system tells; else 0.  A rewritten one's is younger than the relation. */
 extern TimestampTz relation_file_created(Oid oid);
+
+/* --- sequences (sequence.c) ------------------------------------------------------ */
+
+/*
+ * The only row of a sequence, whose entry of pg_class was read under
+ * RowExclusiveLock, or its file may be another one by now.  False where its
+ * page is none of a sequence's.
+ */
+extern bool sequence_read(Form_pg_class class, BufferAccessStrategy strategy, int64 *last_value,
+						  bool *is_called);
 
 #endif /* PGOPT_MONITOR_H */

@@ -147,8 +147,6 @@ typedef struct RelationConstraint
 typedef struct RelationSequence
 {
 	Oid oid;
-	Oid tablespace;
-	Oid files;
 	RelationClass class;
 	char persistence;
 	bool extension;

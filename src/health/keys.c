@@ -10,8 +10,8 @@
  * The values are shown to those who may read the relation; everybody sees what
  * percentage of the numbers has gone.
  *
- * Locks: AccessShare on the sequence or index that is read, if it is to be had
- * at once, until it is read.
+ * Locks: RowExclusive on the sequence, AccessShare on the index that is read, if
+ * it is to be had at once, until it is read.
  */
 #include "pgopt.h"
 
@@ -22,6 +22,7 @@
 #include "access/table.h"
 #include "access/xlog.h"
 #include "catalog/dependency.h"
+#include "catalog/indexing.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
@@ -32,13 +33,14 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/smgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 #include "compat.h"
 #include "health.h"
+#include "monitor.h"
 #include "relations.h"
 
 /* With more of them, those that only end with bigint are not read: they do not end. */
@@ -119,45 +121,29 @@ typedef struct UsedSequence
 	Oid column_type; /* 0 where the column is not what ends first */
 } UsedSequence;
 
-/* The last value of a sequence; false where it cannot be had just now. */
+/*
+ * The last value of a sequence; false where it cannot be had just now.  Its
+ * entry of classes (pg_class) is looked up past the cache, which would keep it.
+ */
 static bool
-read_sequence(const RelationSequence *sequence, BufferAccessStrategy strategy, int64 *value)
+read_sequence(Relation classes, Oid oid, BufferAccessStrategy strategy, int64 *value)
 {
-	CompatFiles files =
-		compat_files(OidIsValid(sequence->tablespace) ? sequence->tablespace : MyDatabaseTableSpace,
-					 MyDatabaseId,
-					 sequence->files);
-	SMgrRelation smgr;
-	bool found = false;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple tuple;
+	bool called;
+	bool found;
 
-	if (!OidIsValid(sequence->files) || !ConditionalLockRelationOid(sequence->oid, AccessShareLock))
+	/* a lesser lock would let ALTER SEQUENCE and TRUNCATE replace the file meanwhile */
+	if (!ConditionalLockRelationOid(oid, RowExclusiveLock))
 		return false;
-	/* under the lock its files stay, unless they were others' by then */
-	smgr = smgropen(files, compat_no_backend);
-	if (smgrexists(smgr, MAIN_FORKNUM) && smgrnblocks(smgr, MAIN_FORKNUM) > 0)
-	{
-		Buffer buffer =
-			ReadBufferWithoutRelcache(files,
-									  MAIN_FORKNUM,
-									  0,
-									  RBM_NORMAL,
-									  strategy,
-									  sequence->persistence == RELPERSISTENCE_PERMANENT);
-		Page page;
-
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-		page = BufferGetPage(buffer);
-		if (!PageIsNew(page) && PageGetMaxOffsetNumber(page) >= FirstOffsetNumber)
-		{
-			HeapTupleHeader header =
-				(HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
-
-			*value = ((Form_pg_sequence_data) ((char *) header + header->t_hoff))->last_value;
-			found = true;
-		}
-		UnlockReleaseBuffer(buffer);
-	}
-	UnlockRelationOid(sequence->oid, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_class_oid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(oid));
+	scan = systable_beginscan(classes, ClassOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple) &&
+			sequence_read((Form_pg_class) GETSTRUCT(tuple), strategy, value, &called);
+	systable_endscan(scan);
+	UnlockRelationOid(oid, RowExclusiveLock);
 	return found;
 }
 
@@ -256,6 +242,7 @@ keys_check_sequences(HealthRun *run)
 	Relations *relations = health_relations(run);
 	BufferAccessStrategy strategy = GetAccessStrategy(BAS_BULKREAD);
 	Suspects suspects = {0};
+	Relation classes = table_open(RelationRelationId, AccessShareLock);
 	Relation rel = table_open(SequenceRelationId, AccessShareLock);
 	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, NULL, 0, NULL);
 	bool few = relations->nsequences <= FEW_SEQUENCES;
@@ -284,7 +271,7 @@ keys_check_sequences(HealthRun *run)
 		/* on a standby these have nothing to read */
 		if (sequence->persistence == RELPERSISTENCE_UNLOGGED && RecoveryInProgress())
 			continue;
-		if (!read_sequence(sequence, strategy, &used.value))
+		if (!read_sequence(classes, sequence->oid, strategy, &used.value))
 			continue;
 		used.percent = percent_of(used.value, start, used.limit);
 		/* only of those that are far enough for the smallest column it matters whose they are */
@@ -300,6 +287,7 @@ keys_check_sequences(HealthRun *run)
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
+	table_close(classes, AccessShareLock);
 	FreeAccessStrategy(strategy);
 	suspects_report(run, &suspects, describe_sequence, "sequences run out of numbers");
 }

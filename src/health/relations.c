@@ -287,8 +287,6 @@ read_classes(Relations *relations, Capacity *capacity, Snapshot snapshot)
 					ADD(relations->sequences, relations->nsequences, capacity->sequences);
 
 				sequence->oid = form->oid;
-				sequence->tablespace = form->reltablespace;
-				sequence->files = form->relfilenode;
 				sequence->persistence = form->relpersistence;
 				sequence->class =
 					class_of(form->relnamespace, form->relpersistence, information_schema);

@@ -1,6 +1,7 @@
 /*
  * sequence.c
- *		The value that a sequence has reached, for pgopt_sequences.
+ *		The value that a sequence has reached, for pgopt_sequences and the
+ *		health checks.
  *
  * pg_sequence_last_value() locks each sequence against ALTER SEQUENCE until
  * the transaction ends: a look at many of them would hold others up, and fill
@@ -20,6 +21,7 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/smgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -30,23 +32,30 @@
 
 PG_FUNCTION_INFO_V1(pgopt_sequence_state);
 
-/* The only row of a sequence.  False where its page is none of a sequence's. */
-static bool
-read_sequence(Form_pg_class class, BufferAccessStrategy strategy, int64 *last_value,
+bool
+sequence_read(Form_pg_class class, BufferAccessStrategy strategy, int64 *last_value,
 			  bool *is_called)
 {
-	Oid space = OidIsValid(class->reltablespace) ? class->reltablespace : MyDatabaseTableSpace;
-	Buffer buffer = ReadBufferWithoutRelcache(compat_files(space, MyDatabaseId, class->relfilenode),
-											  MAIN_FORKNUM,
-											  0,
-											  RBM_NORMAL,
-											  strategy,
-											  class->relpersistence == RELPERSISTENCE_PERMANENT);
-	Page page = BufferGetPage(buffer);
+	CompatFiles files =
+		compat_files(OidIsValid(class->reltablespace) ? class->reltablespace : MyDatabaseTableSpace,
+					 MyDatabaseId,
+					 class->relfilenode);
+	SMgrRelation smgr = smgropen(files, compat_no_backend);
+	Buffer buffer;
+	Page page;
 	ItemId item;
 	bool found = false;
 
+	if (!smgrexists(smgr, MAIN_FORKNUM) || smgrnblocks(smgr, MAIN_FORKNUM) == 0)
+		return false;
+	buffer = ReadBufferWithoutRelcache(files,
+									   MAIN_FORKNUM,
+									   0,
+									   RBM_NORMAL,
+									   strategy,
+									   class->relpersistence == RELPERSISTENCE_PERMANENT);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	page = BufferGetPage(buffer);
 	if (PageGetMaxOffsetNumber(page) >= FirstOffsetNumber &&
 		ItemIdIsNormal(item = PageGetItemId(page, FirstOffsetNumber)))
 	{
@@ -113,7 +122,7 @@ pgopt_sequence_state(PG_FUNCTION_ARGS)
 			Form_pg_class class = (Form_pg_class) GETSTRUCT(tuple);
 
 			note = unreadable(class);
-			if (note == NULL && !read_sequence(class, strategy, &last_value, &is_called))
+			if (note == NULL && !sequence_read(class, strategy, &last_value, &is_called))
 				note = "damaged: its page has no row";
 			if (note == NULL && !is_called)
 				note = "never used";
