@@ -519,6 +519,15 @@ describe_bloat(HealthRun *run, const Suspect *suspect, Finding *finding)
 		finding->remedy = candidate->remedy.sql;
 		finding->remedy_lock = candidate->remedy.lock;
 	}
+	if (finding->remedy != NULL && strncmp(finding->remedy, "VACUUM (FULL", 12) == 0)
+	{
+		finding->remedy = psprintf("%s\n-- until it ends this takes %s more on the disk",
+								   finding->remedy,
+								   bytes_text(estimate->rewritten));
+		if (candidate->kind == KIND_CATALOG)
+			finding->remedy_lock =
+				"ACCESS EXCLUSIVE on the catalog: other sessions and logins wait until it ends";
+	}
 	return true;
 }
 

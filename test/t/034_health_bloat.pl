@@ -147,6 +147,9 @@ SQL
   },
   mend => sub {
     my ($server, @found) = @_;
+    my ($rewrite) = grep { $_->{remedy} =~ /^VACUUM \(FULL/ } @found;
+    like($rewrite->{remedy_lock}, qr/logins wait/, 'bloat_catalog: its rewrite stops everybody, and says so');
+    like($rewrite->{remedy}, qr/^-- .* more on the disk$/m, 'bloat_catalog: and what it takes meanwhile');
     PgoptHealth::mend($server, 'postgres', @found);
   });
 $node->safe_psql('postgres', <<'SQL');
