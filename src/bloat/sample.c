@@ -184,21 +184,6 @@ lock_page(Sample *sample, BlockNumber block, Buffer recent)
 	return buffer;
 }
 
-/* Has the processor fetch a page that is looked at soon: a page at random is in no cache of its. */
-static inline void
-fetch_memory(Buffer recent)
-{
-#if defined(__GNUC__)
-	if (BufferIsValid(recent))
-	{
-		const char *page = (const char *) BufferGetBlock(recent);
-
-		for (int i = 0; i < BLCKSZ; i += 64)
-			__builtin_prefetch(page + i);
-	}
-#endif
-}
-
 static void
 show_seam(Sample *sample, SampleUnit *unit, PageSeam seam, void *state)
 {

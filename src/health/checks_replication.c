@@ -105,9 +105,8 @@ static Threshold conflicts_info = {
 
 /* A logical slot is dropped in its database. */
 #define DROP_SLOT                                               \
-	"CASE WHEN s.database <> current_database() "               \
-	"     THEN format(E'\\\\c %I\\n', s.database) ELSE '' END " \
-	"|| format('SELECT pg_drop_replication_slot(%L);', s.slot_name) "
+	SQL_IN_DATABASE("coalesce(s.database, current_database())", \
+					"format('SELECT pg_drop_replication_slot(%L);', s.slot_name)")
 
 static const char slot_inactive[] =
 	"SELECT CASE WHEN s.retained >= $1 OR s.wal_status = 'unreserved' THEN 'critical' "
