@@ -138,11 +138,14 @@ describe_overdue(HealthRun *run, const Suspect *suspect, Finding *finding)
 	char *name = display_name(table);
 	char *holder = NULL;
 	double measured = overdue->percent;
+	double dead_bytes = overdue->dead_bytes;
 	bool held = false;
 
 	if (name == NULL)
 		return false;
-	if (measure_dead(table, &measured, &held) && measured < threshold_value(&overdue_percent) / 2)
+	if (measure_dead(table, &measured, &held))
+		dead_bytes *= measured / overdue->percent;
+	if (measured < threshold_value(&overdue_percent) || dead_bytes < threshold_value(&overdue_size))
 		return false;
 	if (held)
 		holder = end_of_holder();
@@ -151,7 +154,7 @@ describe_overdue(HealthRun *run, const Suspect *suspect, Finding *finding)
 		psprintf("%.0f %% of the rows of %s are dead, about %s%s",
 				 measured,
 				 name,
-				 bytes_text(overdue->dead_bytes),
+				 bytes_text(dead_bytes),
 				 held               ? ", and an old snapshot keeps VACUUM from removing them"
 				 : overdue->running ? "; a VACUUM is at work"
 				 : overdue->coming  ? "; autovacuum is about to come"
@@ -164,8 +167,8 @@ describe_overdue(HealthRun *run, const Suspect *suspect, Finding *finding)
 				 "\"last_vacuum\": %s}",
 				 table->stats.dead,
 				 table->stats.live,
-				 overdue->percent,
-				 overdue->dead_bytes,
+				 measured,
+				 dead_bytes,
 				 relation_vacuum_threshold(table),
 				 relation_has_autovacuum(table) ? "true" : "false",
 				 overdue->running ? "true" : "false",
@@ -197,11 +200,13 @@ check_overdue(HealthRun *run)
 			continue;
 		share = (double) table->stats.dead / (table->stats.dead + Max(table->stats.live, 0));
 		overdue.percent = 100 * share;
-		if (overdue.percent < threshold_value(&overdue_percent))
+
+		/* The counts may be far off: those that come near are looked at. */
+		if (overdue.percent < threshold_value(&overdue_percent) / 2)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		overdue.dead_bytes = share * relation_file_bytes(table->oid);
-		if (overdue.dead_bytes < threshold_value(&overdue_size))
+		if (overdue.dead_bytes < threshold_value(&overdue_size) / 2)
 			continue;
 
 		/* It is nobody's business while it is being done, or autovacuum is about to begin. */
