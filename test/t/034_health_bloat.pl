@@ -207,7 +207,7 @@ is(
   join('; ', map { "$_->{check_id} $_->{severity} $_->{object}" } @bloat),
   'bloat_table warning "A b"."Big Table"; bloat_index critical public."damaged B"; bloat_table critical public.damaged',
   'damaged pages are critical, and the bloat beside them is found');
-like($_->{message}, qr/cannot be read: invalid page in block \d+ of relation base/, 'what the server says')
+like($_->{message}, qr/cannot be read: invalid page in block \d+ of relation "?base/, 'what the server says')
   foreach @bloat[ 1, 2 ];
 is($bloat[2]{remedy}, undef, 'nothing brings back a table');
 PgoptHealth::mend($node, 'postgres', $bloat[1]);
