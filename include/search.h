@@ -1,0 +1,29 @@
+/*
+ * search.h
+ *		Ranked full-text search: the access method pgopt_bm25, Portuguese
+ *		analysis, and the functions over both.  src/search/README.md describes it.
+ *
+ * Owns: its indexes, and the planner hook that finds the index for a search.
+ * Locks: src/search/pages.h.
+ */
+#ifndef PGOPT_SEARCH_H
+#define PGOPT_SEARCH_H
+
+#include "pgopt.h"
+
+#include "utils/rel.h"
+
+/* Reloptions and the planner's hook; called once by _PG_init, before the settings' prefix is reserved. */
+extern void search_init(void);
+
+/* OID of the access method pgopt_bm25 in this database, or InvalidOid where it is not. */
+extern Oid search_access_method(void);
+
+/*
+ * Merges what is worth merging in one index (open, RowExclusiveLock), one
+ * merge a call; true when there is more to do.  For the background worker and
+ * for VACUUM; gives way at once when somebody else works on the index.
+ */
+extern bool search_merge_step(Relation index);
+
+#endif /* PGOPT_SEARCH_H */

@@ -1,0 +1,81 @@
+/*
+ * topk.h
+ *		Runs a query over an index: the best k, or all that match.
+ *
+ * A SearchView is the index at one moment: its segments, and the documents of
+ * its write buffer that hold a term of the query.  Everything that was
+ * committed before the caller's snapshot was taken is in it; rows that the
+ * snapshot does not see may be too, and the caller checks that (an index
+ * scan's executor does).  Documents whose pointers VACUUM removed are never
+ * given out.
+ *
+ * Order: score descending, then heap pointer ascending.
+ *
+ * Top-k works in windows of the document numbers: block maxima bound what a
+ * window can give, the terms that cannot lift a document over the k-th best
+ * score alone are looked up only for documents that others found
+ * (Turtle and Flood 1995, MaxScore; Ding and Suel 2011, block maxima).
+ */
+#ifndef PGOPT_SEARCH_TOPK_H
+#define PGOPT_SEARCH_TOPK_H
+
+#include "postgres.h"
+
+#include "access/skey.h"
+
+#include "query.h"
+#include "score.h"
+#include "segment.h"
+
+typedef struct SearchHit
+{
+	Score score;
+	ItemPointerData tid;
+} SearchHit;
+
+/* Statistics of a collection and of a query's terms in it. */
+typedef struct SearchStats
+{
+	CollectionStats collection;
+	uint64 *df; /* one a term of the query */
+} SearchStats;
+
+typedef struct SearchView SearchView;
+
+/*
+ * query may be NULL: all documents, score 0.  filters are scan keys on filter
+ * columns (sk_attno the index column; =, <, <=, >=, >, IN as SK_SEARCHARRAY,
+ * IS [NOT] NULL), all of which must hold.  Lives in a context of its own below
+ * the current one.
+ */
+extern SearchView *search_view_open(Relation index, const SearchQuery *query, ScanKey filters,
+									int nfilters);
+extern void search_view_close(SearchView *view);
+
+/* This index's part of the statistics (adds to *stats): call for each partition's view, then set the sum. */
+extern void search_view_add_stats(SearchView *view, SearchStats *stats);
+extern void search_view_set_stats(SearchView *view, const SearchStats *stats);
+
+/*
+ * The best k, in order; fewer when no more match.  Can be called again with a
+ * greater k.  Opens the index anew by itself when a segment was replaced.
+ */
+extern int search_topk(SearchView *view, int k, SearchHit *hits);
+
+/* The same by computing the score of every matching document: for tests. */
+extern int search_exhaustive(SearchView *view, int k, SearchHit *hits);
+
+/* Every match, in no order, until it gives false. On a replaced segment: goes on, each at most once. */
+extern bool search_next(SearchView *view, ItemPointer tid);
+
+/*
+ * For each match: the heap pointer and the values' codes of the filter columns
+ * in `filters` (numbers from 0).  `known` tells that the pointer was read
+ * before the call began, so that the caller may trust the visibility map as it
+ * was then.  For facets.
+ */
+typedef void (*SearchMatch)(void *state, ItemPointer tid, const Datum *values, const bool *nulls);
+extern void search_matches(SearchView *view, const int *filters, int nfilters, SearchMatch match,
+						   void *state);
+
+#endif /* PGOPT_SEARCH_TOPK_H */
