@@ -214,4 +214,26 @@ typedef RelFileNode CompatFiles;
 #define compat_rel_files(rel) ((rel)->rd_node)
 #endif
 
+/* 18 tells the direction of a path key by a comparison, and keeps members of partitions apart. */
+#if PG_VERSION_NUM >= 180000
+#define compat_pathkey_ascending(key) ((key)->pk_cmptype == COMPARE_LT)
+#define CompatMemberIterator          EquivalenceMemberIterator
+#define compat_member_iterator_begin(it, eclass, relids) \
+	setup_eclass_member_iterator(it, eclass, relids)
+#define compat_member_iterator_next(it) eclass_member_iterator_next(it)
+#else
+#define compat_pathkey_ascending(key) ((key)->pk_strategy == BTLessStrategyNumber)
+typedef struct CompatMemberIterator
+{
+	List *members;
+	int next;
+} CompatMemberIterator;
+#define compat_member_iterator_begin(it, eclass, relids) \
+	((it)->members = (eclass)->ec_members, (it)->next = 0)
+#define compat_member_iterator_next(it)                                \
+	((it)->next < list_length((it)->members)                           \
+		 ? (EquivalenceMember *) list_nth((it)->members, (it)->next++) \
+		 : NULL)
+#endif
+
 #endif /* PGOPT_COMPAT_H */

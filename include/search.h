@@ -19,6 +19,12 @@ extern void search_init(void);
 /* OID of the access method pgopt_bm25 in this database, or InvalidOid where it is not. */
 extern Oid search_access_method(void);
 
+/* OID of the type pgopt_query, or InvalidOid where the extension is not installed. */
+extern Oid search_query_type(void);
+
+/* OID of the text search configuration pgopt_portuguese; an error where it is not. */
+extern Oid search_default_config(void);
+
 /*
  * Merges what is worth merging in one index (open, RowExclusiveLock), one
  * merge a call; true when there is more to do.  For the background worker and

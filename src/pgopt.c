@@ -13,6 +13,7 @@
 #include "core.h"
 #include "health.h"
 #include "matview.h"
+#include "search.h"
 #include "window.h"
 #include "worker.h"
 
@@ -28,6 +29,7 @@ _PG_init(void)
 {
 	bloat_init();
 	health_init();
+	search_init();
 	settings_init(); /* reserves the prefix: comes last */
 
 	/* What counts and refreshes needs shared memory, and so a place in the preload list. */
