@@ -1366,6 +1366,84 @@ GRANT SELECT ON pgopt_active_connections, pgopt_connections, pgopt_blocking, pgo
 -- End of monitoring views
 
 -- ---------------------------------------------------------------------------
+-- Search
+-- ---------------------------------------------------------------------------
+
+-- Portuguese analysis
+
+-- End of Portuguese analysis
+
+-- The type of searches, and operators
+
+CREATE TYPE pgopt_query;
+CREATE FUNCTION pgopt_query_in(cstring) RETURNS pgopt_query
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt_query_in(cstring) IS 'input function of pgopt_query';
+CREATE FUNCTION pgopt_query_out(pgopt_query) RETURNS cstring
+	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt_query_out(pgopt_query) IS 'output function of pgopt_query';
+CREATE TYPE pgopt_query (INPUT = pgopt_query_in, OUTPUT = pgopt_query_out, INTERNALLENGTH = VARIABLE, STORAGE = extended);
+COMMENT ON TYPE pgopt_query IS 'a search: words, "phrases", -not, +must, column:word';
+
+CREATE FUNCTION pgopt.search_support(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_search_support' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.search_support(internal) IS 'planner support: binds a search to the index of its table, and estimates how many rows match';
+
+CREATE FUNCTION pgopt.match(document record, search text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'pgopt_match_record' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
+COMMENT ON FUNCTION pgopt.match(record, text) IS 'implementation of the operator @@@';
+CREATE FUNCTION pgopt.match(document text, search text) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'pgopt_match_text' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
+COMMENT ON FUNCTION pgopt.match(text, text) IS 'implementation of the operator @@@';
+CREATE FUNCTION pgopt.score_order(document record, search text) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'pgopt_order_unbound' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
+COMMENT ON FUNCTION pgopt.score_order(record, text) IS 'implementation of the operator <@>';
+CREATE FUNCTION pgopt.score_order(document text, search text) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'pgopt_order_unbound' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
+COMMENT ON FUNCTION pgopt.score_order(text, text) IS 'implementation of the operator <@>';
+
+CREATE FUNCTION pgopt.bind_query(search text, index oid, fields integer, internal) RETURNS pgopt_query
+	AS 'MODULE_PATHNAME', 'pgopt_bind_query' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.bind_query(text, oid, integer, internal) IS 'put into plans by search_support: binds a search that is known when the plan runs';
+CREATE FUNCTION pgopt.row_matches(place tid, table_oid oid, search pgopt_query, internal) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'pgopt_row_matches' LANGUAGE C STABLE PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
+COMMENT ON FUNCTION pgopt.row_matches(tid, oid, pgopt_query, internal) IS 'put into plans by search_support: does the row at that place match?';
+CREATE FUNCTION pgopt.row_order(place tid, table_oid oid, search pgopt_query, internal) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'pgopt_row_order' LANGUAGE C STABLE PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION pgopt.row_order(tid, oid, pgopt_query, internal) IS 'put into plans by search_support: minus the score of the row at that place';
+
+CREATE OPERATOR @@@ (LEFTARG = record, RIGHTARG = text, FUNCTION = pgopt.match, RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR @@@ (record, text) IS 'does the row of a table match the search, in any text column of its pgopt_bm25 index?';
+CREATE OPERATOR @@@ (LEFTARG = text, RIGHTARG = text, FUNCTION = pgopt.match, RESTRICT = matchingsel, JOIN = matchingjoinsel);
+COMMENT ON OPERATOR @@@ (text, text) IS 'does the text match the search?';
+CREATE OPERATOR <@> (LEFTARG = record, RIGHTARG = text, FUNCTION = pgopt.score_order);
+COMMENT ON OPERATOR <@> (record, text) IS 'minus the BM25 score of the row, for ORDER BY ... LIMIT: the best rows come first';
+CREATE OPERATOR <@> (LEFTARG = text, RIGHTARG = text, FUNCTION = pgopt.score_order);
+COMMENT ON OPERATOR <@> (text, text) IS 'minus the BM25 score of the row, by this column alone, for ORDER BY ... LIMIT';
+
+-- What the access method's text columns are searched by; put into plans.
+CREATE FUNCTION pgopt.query_match(text, pgopt_query) RETURNS boolean
+	AS 'MODULE_PATHNAME', 'pgopt_query_match' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.query_match(text, pgopt_query) IS 'implementation of the operator @@@';
+CREATE FUNCTION pgopt.query_order(text, pgopt_query) RETURNS double precision
+	AS 'MODULE_PATHNAME', 'pgopt_query_order' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.query_order(text, pgopt_query) IS 'implementation of the operator <@>';
+CREATE OPERATOR pgopt.@@@ (LEFTARG = text, RIGHTARG = pgopt_query, FUNCTION = pgopt.query_match);
+COMMENT ON OPERATOR pgopt.@@@ (text, pgopt_query) IS 'index condition of a search, in plans';
+CREATE OPERATOR pgopt.<@> (LEFTARG = text, RIGHTARG = pgopt_query, FUNCTION = pgopt.query_order);
+COMMENT ON OPERATOR pgopt.<@> (text, pgopt_query) IS 'index order of a search, in plans';
+
+-- End of operators
+
+-- The access method
+
+-- End of the access method
+
+-- Functions of search
+
+-- End of functions of search
+
+-- ---------------------------------------------------------------------------
 
 CREATE FUNCTION pgopt.preload_check() RETURNS void
 	AS 'MODULE_PATHNAME', 'pgopt_preload_check' LANGUAGE C VOLATILE STRICT;

@@ -47,6 +47,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/selfuncs.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
@@ -270,7 +271,7 @@ table_of_var(PlannerInfo *root, const Var *var)
 
 /* A system column of the row that `var` belongs to. */
 static Var *
-system_column(const Var *var, AttrNumber attno, Oid type)
+system_column(Var *var, AttrNumber attno, Oid type)
 {
 	Var *column = copyObject(var);
 
@@ -696,7 +697,7 @@ search_set_rel_pathlist(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblE
 	foreach(lc, rel->indexlist)
 	{
 		IndexOptInfo *index = lfirst_node(IndexOptInfo, lc);
-		SearchPath path = {root, rel, index};
+		SearchPath path = {.root = root, .rel = rel, .index = index};
 		Oid types[] = {TIDOID, OIDOID, InvalidOid, INTERNALOID};
 
 		if (index->amcostestimate != search_costestimate || index->hypothetical ||

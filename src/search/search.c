@@ -4,6 +4,7 @@
  */
 #include "pgopt.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_ts_config.h"
