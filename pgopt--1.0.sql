@@ -1376,13 +1376,13 @@ GRANT SELECT ON pgopt_active_connections, pgopt_connections, pgopt_blocking, pgo
 -- The type of searches, and operators
 
 CREATE TYPE pgopt_query;
-CREATE FUNCTION pgopt_query_in(cstring) RETURNS pgopt_query
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION pgopt_query_in(cstring) IS 'input function of pgopt_query';
-CREATE FUNCTION pgopt_query_out(pgopt_query) RETURNS cstring
-	AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
-COMMENT ON FUNCTION pgopt_query_out(pgopt_query) IS 'output function of pgopt_query';
-CREATE TYPE pgopt_query (INPUT = pgopt_query_in, OUTPUT = pgopt_query_out, INTERNALLENGTH = VARIABLE, STORAGE = extended);
+CREATE FUNCTION pgopt.query_in(cstring) RETURNS pgopt_query
+	AS 'MODULE_PATHNAME', 'pgopt_query_in' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.query_in(cstring) IS 'input function of pgopt_query';
+CREATE FUNCTION pgopt.query_out(pgopt_query) RETURNS cstring
+	AS 'MODULE_PATHNAME', 'pgopt_query_out' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.query_out(pgopt_query) IS 'output function of pgopt_query';
+CREATE TYPE pgopt_query (INPUT = pgopt.query_in, OUTPUT = pgopt.query_out, INTERNALLENGTH = VARIABLE, STORAGE = extended);
 COMMENT ON TYPE pgopt_query IS 'a search: words, "phrases", -not, +must, column:word';
 
 CREATE FUNCTION pgopt.search_support(internal) RETURNS internal
