@@ -5,7 +5,8 @@
  * The language: words (any of them, the more and rarer the better), "phrases",
  * -word or -"phrase" (not), +word or +"phrase" (must), column:word and
  * column:"phrase".  Nothing is an error: what cannot be read as an operator
- * is a separator.
+ * is a separator.  Signs and columns are operators at the beginning of a word
+ * only, so that decreto-lei is two words; the sign comes first (-title:word).
  *
  * A document matches when every + clause does (where there is any), at least
  * one clause without a sign does (where there is no + clause), and no -
@@ -13,7 +14,8 @@
  * it holds, each weighted by how often the query has it; a phrase that it
  * holds counts as its words.  Where several tokens come from one word
  * (8.666/1993: the compound and its parts) each is an optional word of its
- * own; + demands the parts, - rejects the compound.
+ * own; + demands the parts, - rejects the compound.  Other words of several
+ * tokens (+decreto-lei) are phrases when they have a sign.
  */
 #ifndef PGOPT_SEARCH_QUERY_H
 #define PGOPT_SEARCH_QUERY_H
@@ -35,8 +37,10 @@ typedef struct PgoptQuery
 } PgoptQuery;
 
 #define PGOPT_QUERY_TEXT_LENGTH(query) (VARSIZE_ANY(query) - offsetof(PgoptQuery, text))
-#define SEARCH_MAX_QUERY (1024 * 1024) /* bytes; more is ERRCODE_PROGRAM_LIMIT_EXCEEDED */
-#define SEARCH_MAX_QUERY_TERMS 256     /* distinct ones; more is the same error */
+#define SEARCH_MAX_QUERY               (1024 * 1024) /* bytes; more is ERRCODE_PROGRAM_LIMIT_EXCEEDED */
+#define SEARCH_MAX_QUERY_TERMS         256           /* distinct ones; more is the same error */
+#define SEARCH_MAX_QUERY_PLACES \
+	2048 /* words of all clauses together, repeated clauses not counted; likewise */
 
 typedef enum ClauseSign
 {
@@ -50,10 +54,10 @@ typedef struct QueryTerm
 {
 	const char *term;
 	int length;
-	uint32 fields; /* mask, never 0 */
+	uint32 fields;    /* mask, never 0 */
 	const char *word; /* as the user wrote it, folded; for corrections and notices */
 	int word_length;
-	int flags;     /* TokenFlags */
+	int flags; /* TokenFlags */
 } QueryTerm;
 
 typedef struct QueryClause
@@ -86,12 +90,19 @@ typedef struct SearchQuery
 extern SearchQuery *search_query_parse(Analyzer *analyzer, const char *text, int length,
 									   const char *const *field_names, int nfields, uint32 fields);
 
+/* Bytes of the white space character at p, which is before end; 0 when it is none. */
+extern int search_space(const char *p, const char *end);
+
 /* --- corrections (fuzzy.c) ---------------------------------------------------------- */
 
 /* Gives the words of an index one after the other, ascending; false at the end. */
 typedef bool (*NextWord)(void *source, const char **word, int *length, uint32 *df);
 
-/* What is looked for, and the best that was found so far, over several sources. */
+/*
+ * What is looked for, and the best that was found so far, over several
+ * sources: smallest distance, then most documents in all sources together,
+ * then first in the order of the words.
+ */
 typedef struct Correction
 {
 	const char *word; /* folded */
@@ -101,11 +112,25 @@ typedef struct Correction
 	int best_length;
 	int best_distance; /* PG_INT32_MAX: nothing found */
 	uint64 best_df;
+	/* private: all words at best_distance */
+	struct CorrectionCandidate *candidates;
+	int ncandidates;
+	MemoryContext context;
 } Correction;
 
+/* The word must outlive the correction, whose memory is in the current context. */
 extern void correction_begin(Correction *correction, const char *folded, int length, int flags);
 
-/* Offers all words of a source to several corrections at once; df of the same word in several sources adds up only within one. */
+/* Offers all words of a source to several corrections at once. */
 extern void correction_scan(Correction *corrections, int n, NextWord next, void *source);
+
+/*
+ * The query's text with the words of the corrections replaced wherever they
+ * stand as words; operators, columns and everything else stay as they are.
+ * The result is palloc'd.  Uses the tags of the analyzer.
+ */
+extern char *search_query_correct(Analyzer *analyzer, const char *text, int length,
+								  const char *const *field_names, int nfields,
+								  const Correction *corrections, int ncorrections);
 
 #endif /* PGOPT_SEARCH_QUERY_H */
