@@ -29,29 +29,50 @@ typedef struct DocumentWord
 
 typedef struct Document
 {
-	uint32 length; /* weighted: rint(sum of weight * tokens without stop words), before quantising */
+	/* Weighted: rint(sum of weight * tokens without stop words), before quantising. */
+	uint32 length;
 	int nterms;
 	DocumentTerm *terms; /* ascending: memcmp, then length */
 	int nwords;
-	DocumentWord *words; /* distinct, ascending; words with digits and of fewer than 3 letters are left out */
+	/* Distinct, ascending; words with digits and of fewer than 3 letters are left out. */
+	DocumentWord *words;
 } Document;
 
 /*
  * values and isnull are the index's columns (FormIndexDatum).  Fields follow
  * each other in one count of places, 100 apart, so that no phrase goes from
- * one into the next.  Compounds take part as terms.  Palloc'd in the current
- * context; toasted values are fetched and freed.
+ * one into the next.  Compounds take part as terms, but do not count for the
+ * length: their parts do.  Palloc'd in the current context, strings included;
+ * toasted values are fetched and freed.  Uses the tags of the analyzer's words.
  */
 extern Document *document_analyze(Analyzer *analyzer, const SearchSettings *settings,
 								  const Datum *values, const bool *isnull);
 
 /*
+ * What document_analyze() and the inverter have in common: hands out each
+ * field's tokens, in the order of the fields.  The place of a token is
+ * first_place + its position; tokens past the last place that a position can
+ * tell are left out.  Returns the weighted length.
+ */
+typedef void (*DocumentTokens)(void *state, int field, uint32 first_place, const Token *tokens,
+							   int ntokens);
+extern uint32 document_read(Analyzer *analyzer, const SearchSettings *settings, const Datum *values,
+							const bool *isnull, DocumentTokens callback, void *state);
+
+/* Does a word belong into the word list? */
+extern bool document_keeps_word(const char *word, int length);
+
+/*
  * The analyzer of an index, with its restoring table: made at first use in a
  * backend and kept (renewed when the index was rebuilt or its configuration
- * changed, emptied when it grew over some MB between two calls).  Warns once
- * a session when the stemmer is another one than at build time.
+ * changed, or it grew over some MB between two calls).  Valid until the next
+ * call of this function, whatever the index.  Warns once a session when the
+ * stemmer is another one than at build time.
  */
 extern Analyzer *search_analyzer(Relation index);
+
+/* Reads an index's restoring table into a context; NULL where there is none. */
+extern RestoreTable *search_read_restore(Relation index, const SearchMeta *meta, MemoryContext cxt);
 
 /* What the segments' readers and the inverter agree on: ascending by memcmp, then length. */
 extern int term_compare(const char *a, int a_length, const char *b, int b_length);
