@@ -15,10 +15,10 @@
 typedef struct Inverter Inverter;
 
 /* The analyzer may be NULL when only buffered documents are added. */
-extern Inverter *inverter_create(const SearchSettings *settings, Analyzer *analyzer,
-								 MemoryContext parent);
-extern void inverter_add(Inverter *inverter, ItemPointer tid, const Datum *values,
-						 const bool *isnull);
+extern Inverter *
+inverter_create(const SearchSettings *settings, Analyzer *analyzer, MemoryContext parent);
+extern void
+inverter_add(Inverter *inverter, ItemPointer tid, const Datum *values, const bool *isnull);
 extern void inverter_add_pending(Inverter *inverter, const PendingDocument *document);
 
 extern Size inverter_memory(const Inverter *inverter);
