@@ -1437,6 +1437,163 @@ COMMENT ON OPERATOR pgopt.<@> (text, pgopt_query) IS 'index order of a search, i
 
 -- The access method
 
+CREATE FUNCTION pgopt_bm25_handler(internal) RETURNS index_am_handler
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt_bm25_handler(internal) IS 'handler of the access method pgopt_bm25';
+CREATE ACCESS METHOD pgopt_bm25 TYPE INDEX HANDLER pgopt_bm25_handler;
+COMMENT ON ACCESS METHOD pgopt_bm25 IS 'ranked full-text search: inverted index with BM25 scores, and filters inside the index';
+
+CREATE FUNCTION pgopt.text_options(internal) RETURNS void
+	AS 'MODULE_PATHNAME', 'pgopt_text_options' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.text_options(internal) IS 'options of a column that is searched: weight';
+
+CREATE OPERATOR FAMILY pgopt_text_ops USING pgopt_bm25;
+COMMENT ON OPERATOR FAMILY pgopt_text_ops USING pgopt_bm25 IS 'text that is searched';
+CREATE OPERATOR CLASS pgopt_text_ops DEFAULT FOR TYPE text USING pgopt_bm25 FAMILY pgopt_text_ops AS
+	OPERATOR 1 pgopt.@@@ (text, pgopt_query),
+	OPERATOR 2 pgopt.<@> (text, pgopt_query) FOR ORDER BY pg_catalog.float_ops,
+	FUNCTION 2 (text, text) pgopt.text_options(internal);
+COMMENT ON OPERATOR CLASS pgopt_text_ops USING pgopt_bm25 IS 'text that is searched; option: weight';
+CREATE OPERATOR CLASS pgopt_bpchar_ops DEFAULT FOR TYPE bpchar USING pgopt_bm25 FAMILY pgopt_text_ops AS
+	FUNCTION 2 (bpchar, bpchar) pgopt.text_options(internal);
+COMMENT ON OPERATOR CLASS pgopt_bpchar_ops USING pgopt_bm25 IS 'char(n) that is searched; option: weight';
+
+CREATE OPERATOR CLASS pgopt_filter_ops FOR TYPE text USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.bttextcmp(text, text);
+COMMENT ON OPERATOR FAMILY pgopt_filter_ops USING pgopt_bm25 IS 'text that filters';
+COMMENT ON OPERATOR CLASS pgopt_filter_ops USING pgopt_bm25 IS 'text that filters';
+CREATE OPERATOR CLASS pgopt_int2_filter_ops DEFAULT FOR TYPE int2 USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.btint2cmp(int2, int2);
+COMMENT ON OPERATOR FAMILY pgopt_int2_filter_ops USING pgopt_bm25 IS 'int2 that filters';
+COMMENT ON OPERATOR CLASS pgopt_int2_filter_ops USING pgopt_bm25 IS 'int2 that filters';
+CREATE OPERATOR CLASS pgopt_int4_filter_ops DEFAULT FOR TYPE int4 USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.btint4cmp(int4, int4);
+COMMENT ON OPERATOR FAMILY pgopt_int4_filter_ops USING pgopt_bm25 IS 'int4 that filters';
+COMMENT ON OPERATOR CLASS pgopt_int4_filter_ops USING pgopt_bm25 IS 'int4 that filters';
+CREATE OPERATOR CLASS pgopt_int8_filter_ops DEFAULT FOR TYPE int8 USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.btint8cmp(int8, int8);
+COMMENT ON OPERATOR FAMILY pgopt_int8_filter_ops USING pgopt_bm25 IS 'int8 that filters';
+COMMENT ON OPERATOR CLASS pgopt_int8_filter_ops USING pgopt_bm25 IS 'int8 that filters';
+CREATE OPERATOR CLASS pgopt_numeric_filter_ops DEFAULT FOR TYPE numeric USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.numeric_cmp(numeric, numeric);
+COMMENT ON OPERATOR FAMILY pgopt_numeric_filter_ops USING pgopt_bm25 IS 'numeric that filters';
+COMMENT ON OPERATOR CLASS pgopt_numeric_filter_ops USING pgopt_bm25 IS 'numeric that filters';
+CREATE OPERATOR CLASS pgopt_float4_filter_ops DEFAULT FOR TYPE float4 USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.btfloat4cmp(float4, float4);
+COMMENT ON OPERATOR FAMILY pgopt_float4_filter_ops USING pgopt_bm25 IS 'float4 that filters';
+COMMENT ON OPERATOR CLASS pgopt_float4_filter_ops USING pgopt_bm25 IS 'float4 that filters';
+CREATE OPERATOR CLASS pgopt_float8_filter_ops DEFAULT FOR TYPE float8 USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.btfloat8cmp(float8, float8);
+COMMENT ON OPERATOR FAMILY pgopt_float8_filter_ops USING pgopt_bm25 IS 'float8 that filters';
+COMMENT ON OPERATOR CLASS pgopt_float8_filter_ops USING pgopt_bm25 IS 'float8 that filters';
+CREATE OPERATOR CLASS pgopt_bool_filter_ops DEFAULT FOR TYPE bool USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.btboolcmp(bool, bool);
+COMMENT ON OPERATOR FAMILY pgopt_bool_filter_ops USING pgopt_bm25 IS 'boolean that filters';
+COMMENT ON OPERATOR CLASS pgopt_bool_filter_ops USING pgopt_bm25 IS 'boolean that filters';
+CREATE OPERATOR CLASS pgopt_date_filter_ops DEFAULT FOR TYPE date USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.date_cmp(date, date);
+COMMENT ON OPERATOR FAMILY pgopt_date_filter_ops USING pgopt_bm25 IS 'date that filters';
+COMMENT ON OPERATOR CLASS pgopt_date_filter_ops USING pgopt_bm25 IS 'date that filters';
+CREATE OPERATOR CLASS pgopt_timestamp_filter_ops DEFAULT FOR TYPE timestamp USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.timestamp_cmp(timestamp, timestamp);
+COMMENT ON OPERATOR FAMILY pgopt_timestamp_filter_ops USING pgopt_bm25 IS 'timestamp that filters';
+COMMENT ON OPERATOR CLASS pgopt_timestamp_filter_ops USING pgopt_bm25 IS 'timestamp that filters';
+CREATE OPERATOR CLASS pgopt_timestamptz_filter_ops DEFAULT FOR TYPE timestamptz USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.timestamptz_cmp(timestamptz, timestamptz);
+COMMENT ON OPERATOR FAMILY pgopt_timestamptz_filter_ops USING pgopt_bm25 IS 'timestamptz that filters';
+COMMENT ON OPERATOR CLASS pgopt_timestamptz_filter_ops USING pgopt_bm25 IS 'timestamptz that filters';
+CREATE OPERATOR CLASS pgopt_uuid_filter_ops DEFAULT FOR TYPE uuid USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.uuid_cmp(uuid, uuid);
+COMMENT ON OPERATOR FAMILY pgopt_uuid_filter_ops USING pgopt_bm25 IS 'uuid that filters';
+COMMENT ON OPERATOR CLASS pgopt_uuid_filter_ops USING pgopt_bm25 IS 'uuid that filters';
+CREATE OPERATOR CLASS pgopt_enum_filter_ops DEFAULT FOR TYPE anyenum USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.enum_cmp(anyenum, anyenum);
+COMMENT ON OPERATOR FAMILY pgopt_enum_filter_ops USING pgopt_bm25 IS 'enum that filters';
+COMMENT ON OPERATOR CLASS pgopt_enum_filter_ops USING pgopt_bm25 IS 'enum that filters';
+CREATE OPERATOR CLASS pgopt_char_filter_ops DEFAULT FOR TYPE "char" USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.btcharcmp("char", "char");
+COMMENT ON OPERATOR FAMILY pgopt_char_filter_ops USING pgopt_bm25 IS '"char" that filters';
+COMMENT ON OPERATOR CLASS pgopt_char_filter_ops USING pgopt_bm25 IS '"char" that filters';
+CREATE OPERATOR CLASS pgopt_bpchar_filter_ops FOR TYPE bpchar USING pgopt_bm25 AS
+	OPERATOR 1 pg_catalog.<,
+	OPERATOR 2 pg_catalog.<=,
+	OPERATOR 3 pg_catalog.=,
+	OPERATOR 4 pg_catalog.>=,
+	OPERATOR 5 pg_catalog.>,
+	FUNCTION 1 pg_catalog.bpcharcmp(bpchar, bpchar);
+COMMENT ON OPERATOR FAMILY pgopt_bpchar_filter_ops USING pgopt_bm25 IS 'char(n) that filters';
+COMMENT ON OPERATOR CLASS pgopt_bpchar_filter_ops USING pgopt_bm25 IS 'char(n) that filters';
+
 -- End of the access method
 
 -- Functions of search

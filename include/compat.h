@@ -236,4 +236,61 @@ typedef struct CompatMemberIterator
 		 : NULL)
 #endif
 
+/*
+ * 16 extends a relation by several blocks at once.  compat_extend() gives one
+ * new block, pinned and locked; compat_extend_by() the first of between 1 and
+ * *count contiguous ones.  The lock on the extension is taken even for a
+ * relation that is new in this transaction: parallel workers may extend it.
+ */
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+static inline Buffer
+compat_extend(Relation rel, ForkNumber fork)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExtendBufferedRel(BMR_REL(rel), fork, NULL, EB_LOCK_FIRST);
+#else
+	Buffer buffer;
+
+	LockRelationForExtension(rel, ExclusiveLock);
+	buffer = ReadBufferExtended(rel, fork, P_NEW, RBM_ZERO_AND_LOCK, NULL);
+	UnlockRelationForExtension(rel, ExclusiveLock);
+	return buffer;
+#endif
+}
+
+static inline BlockNumber
+compat_extend_by(Relation rel, uint32 *count)
+{
+	BlockNumber first = InvalidBlockNumber;
+#if PG_VERSION_NUM >= 160000
+	Buffer buffers[64];
+
+	*count = Min(*count, lengthof(buffers));
+	first = ExtendBufferedRelBy(BMR_REL(rel), MAIN_FORKNUM, NULL, 0, *count, buffers, count);
+	for (uint32 i = 0; i < *count; i++)
+		ReleaseBuffer(buffers[i]);
+#else
+	LockRelationForExtension(rel, ExclusiveLock);
+	for (uint32 i = 0; i < *count; i++)
+	{
+		Buffer buffer = ReadBuffer(rel, P_NEW);
+
+		if (i == 0)
+			first = BufferGetBlockNumber(buffer);
+		ReleaseBuffer(buffer);
+	}
+	UnlockRelationForExtension(rel, ExclusiveLock);
+#endif
+	return first;
+}
+
+/* 17 asks access methods whether they build in parallel. */
+#if PG_VERSION_NUM >= 170000
+#define compat_am_can_build_parallel(am) ((am)->amcanbuildparallel = true)
+#else
+#define compat_am_can_build_parallel(am) ((void) (am))
+#endif
+
 #endif /* PGOPT_COMPAT_H */

@@ -3,8 +3,8 @@
  *		What a pgopt_bm25 index looks like on disk.
  *
  * Block 0 is the meta page, block 1 the list of free extents.  Every other
- * page belongs to one owner: a segment, the restoring table, or a generation
- * of the write buffer; its opaque area says to which.  Owners are numbered
+ * page belongs to one owner: a segment, the restoring table, or an insert into
+ * the write buffer; its opaque area says to which.  Owners are numbered
  * from 1 and a number is never used twice, so that a reader who comes late
  * (a merge has replaced the segment, and its pages hold something else by
  * now) sees that at once, on a primary and on a standby alike.
@@ -60,7 +60,7 @@ typedef enum SearchPageKind
 /* At the end of every page. */
 typedef struct SearchPageOpaque
 {
-	uint64 owner;  /* segment, generation of the write buffer, ...; 0 on meta and free page */
+	uint64 owner;  /* segment, insert into the write buffer, ...; 0 on meta and free page */
 	uint32 next;   /* next logical page of the stream (segments), next block (chains), or InvalidBlockNumber */
 	uint16 kind;   /* SearchPageKind */
 	uint16 id;     /* SEARCH_PAGE_ID */
@@ -104,10 +104,11 @@ typedef struct SearchMeta
 	BlockNumber restore; /* first page of the restoring table, or InvalidBlockNumber */
 	uint64 restore_owner;
 	uint32 restore_words;
-	/* write buffer: a chain of pages from head to tail; empty when head is invalid */
-	uint64 pending_owner; /* generation: all pages of the chain carry it */
+	/* write buffer: a chain of pages from head to tail (pending.h); empty when head is invalid */
+	uint64 pending_owner; /* of the head */
 	BlockNumber pending_head;
 	BlockNumber pending_tail;
+	uint32 pending_start; /* where the first document begins in the head's content */
 	uint32 pending_pages;
 	uint32 pending_docs;
 	uint64 pending_length; /* sum of weighted lengths */

@@ -2,9 +2,10 @@
  * settings.h
  *		What an index was declared with: its columns, weights and options.
  *
- * Taken from the relation's catalog entry; kept in rd_amcache's place by
- * search_settings(), so that it costs nothing the second time.  Valid until
- * the next invalidation of the relation: a caller that keeps it longer copies.
+ * Taken from the relation's catalog entry, and from the meta page what a built
+ * index cannot change; kept in rd_amcache by search_settings(), so that it
+ * costs nothing the second time.  Valid until the next invalidation of the
+ * relation: a caller that keeps it longer copies.
  */
 #ifndef PGOPT_SEARCH_SETTINGS_H
 #define PGOPT_SEARCH_SETTINGS_H
@@ -35,11 +36,24 @@ typedef struct SearchSettings
 	SearchFilterColumn filters[SEARCH_MAX_FILTERS];
 	float4 k1;
 	float4 b;
-	bool positions;
+	bool positions;    /* are kept: as the index was built, or is to be built */
 	int pending_limit; /* kB of write buffer before it becomes a segment */
-	Oid config;        /* text search configuration */
+	Oid config; /* text search configuration; InvalidOid when it is gone: search_config() says so */
 } SearchSettings;
 
+/* Of an index, built or not, or a partitioned index. Errors: no text column, too many columns. */
 extern const SearchSettings *search_settings(Relation index);
+
+/* The index's text search configuration; ERRCODE_UNDEFINED_OBJECT with its name and a hint when it is not there. */
+extern Oid search_config(Relation index);
+
+/* Opens an index for reading; an error when it is none of pgopt_bm25, or is not there to be read. */
+extern Relation search_open_index(Oid index, LOCKMODE lockmode);
+
+/* Registers the reloptions (settings.c). */
+extern void search_register_options(void);
+
+/* amoptions. */
+extern bytea *search_options(Datum reloptions, bool validate);
 
 #endif /* PGOPT_SEARCH_SETTINGS_H */

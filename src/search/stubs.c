@@ -362,77 +362,6 @@ segment_merge(SegmentReader **readers, int nreaders, SegmentWriter *writer)
 	elog(ERROR, "not built yet: segment_merge");
 }
 
-__attribute__((weak)) void
-search_create_pages(Relation index, ForkNumber fork, const SearchMeta *meta, bool log)
-{
-	elog(ERROR, "not built yet: search_create_pages");
-}
-
-__attribute__((weak)) SearchMeta *
-search_read_meta(Relation index)
-{
-	elog(ERROR, "not built yet: search_read_meta");
-	pg_unreachable();
-}
-
-__attribute__((weak)) void
-search_check_page(Relation index, Buffer buffer, uint16 kind)
-{
-	elog(ERROR, "not built yet: search_check_page");
-}
-
-__attribute__((weak)) void
-search_init_page(Page page, uint64 owner, uint16 kind)
-{
-	elog(ERROR, "not built yet: search_init_page");
-}
-
-__attribute__((weak)) void
-search_lock_structure(Relation index)
-{
-	elog(ERROR, "not built yet: search_lock_structure");
-}
-
-__attribute__((weak)) bool
-search_try_lock_structure(Relation index)
-{
-	elog(ERROR, "not built yet: search_try_lock_structure");
-	pg_unreachable();
-}
-
-__attribute__((weak)) void
-search_unlock_structure(Relation index)
-{
-	elog(ERROR, "not built yet: search_unlock_structure");
-}
-
-__attribute__((weak)) Extent
-search_allocate(Relation index, uint32 wanted)
-{
-	elog(ERROR, "not built yet: search_allocate");
-	pg_unreachable();
-}
-
-__attribute__((weak)) void
-search_free(Relation index, const Extent *extents, int n)
-{
-	elog(ERROR, "not built yet: search_free");
-}
-
-__attribute__((weak)) uint64
-search_new_owner(Relation index)
-{
-	elog(ERROR, "not built yet: search_new_owner");
-	pg_unreachable();
-}
-
-__attribute__((weak)) const SearchSettings *
-search_settings(Relation index)
-{
-	elog(ERROR, "not built yet: search_settings");
-	pg_unreachable();
-}
-
 __attribute__((weak)) Document *
 document_analyze(Analyzer *analyzer, const SearchSettings *settings, const Datum *values,
 				 const bool *isnull)
@@ -669,13 +598,25 @@ search_known_score(Oid index, const PgoptQuery *query, ItemPointer tid, Score *s
 	pg_unreachable();
 }
 
-__attribute__((weak)) void
-search_handler_init(void)
+
+#include "build.h"
+
+__attribute__((weak)) IndexBuildResult *
+search_build(Relation heap, Relation index, struct IndexInfo *info)
 {
+	(void) search_settings(index);
+	elog(ERROR, "not built yet: search_build");
+	pg_unreachable();
 }
+
 __attribute__((weak)) void
-search_costestimate(struct PlannerInfo *root, struct IndexPath *path, double loop_count,
-					Cost *startup_cost, Cost *total_cost, Selectivity *selectivity,
-					double *correlation, double *pages)
+search_build_empty(Relation index)
 {
+	elog(ERROR, "not built yet: search_build_empty");
+}
+
+__attribute__((weak)) char *
+search_build_phase_name(int64 phase)
+{
+	return NULL;
 }

@@ -1,0 +1,605 @@
+/*
+ * pages.c
+ *		Pages of a pgopt_bm25 index: meta page, free extents, locks.
+ *
+ * Changes of the two pages go through generic WAL.  New pages belong to
+ * whoever asked for them until the meta page, or a page that it leads to,
+ * refers to them: the record that makes it do so is what a crash keeps or
+ * loses, so that there is never a reference without its page.  What a crash
+ * leaves behind the other way, pages without a reference, VACUUM finds.
+ *
+ * Giving pages back comes after the record that took the reference away; a
+ * crash in between leaves them to VACUUM, too.
+ *
+ * Memory: what is returned is palloc'd in the caller's context.  Cost: one
+ * page read, or one page changed with one WAL record of a few dozen bytes.
+ */
+#include "pgopt.h"
+
+#include "access/xloginsert.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "pages.h"
+
+/* Heavyweight locks are taken on block numbers; the allocation lock on one that no index has. */
+#define LOCK_STRUCTURE  SEARCH_META_BLOCK
+#define LOCK_FLUSH      SEARCH_FREE_BLOCK
+#define LOCK_ALLOCATION MaxBlockNumber
+
+/* --- checks ----------------------------------------------------------------------- */
+
+void
+search_corrupted(Relation index, BlockNumber block, const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("index \"%s\" is corrupted at block %u", RelationGetRelationName(index), block),
+			 errdetail("The page %s.", what),
+			 errhint("Rebuild it: REINDEX INDEX %s.", RelationGetRelationName(index))));
+}
+
+void
+search_check_page(Relation index, Buffer buffer, uint16 kind)
+{
+	Page page = BufferGetPage(buffer);
+	PageHeader header = (PageHeader) page;
+	const char *what = NULL;
+
+	if (PageIsNew(page))
+		what = "is empty";
+	else if (PageGetSpecialSize(page) != MAXALIGN(sizeof(SearchPageOpaque)) ||
+			 header->pd_lower < SEARCH_PAGE_OFFSET || header->pd_lower > header->pd_upper ||
+			 header->pd_upper > header->pd_special ||
+			 SearchPageGetOpaque(page)->id != SEARCH_PAGE_ID)
+		what = "is none of a pgopt_bm25 index";
+	else if (SearchPageGetOpaque(page)->kind != kind)
+		what = psprintf(
+			"is of kind %u where kind %u is expected", SearchPageGetOpaque(page)->kind, kind);
+	if (what != NULL)
+		search_corrupted(index, BufferGetBlockNumber(buffer), what);
+}
+
+static void
+check_meta(Relation index, Buffer buffer)
+{
+	SearchMeta *meta;
+
+	search_check_page(index, buffer, SEARCH_PAGE_META);
+	meta = (SearchMeta *) SearchPageContent(BufferGetPage(buffer));
+	if (meta->magic != SEARCH_MAGIC)
+		search_corrupted(index, SEARCH_META_BLOCK, "is no meta page of a pgopt_bm25 index");
+	if (meta->version != SEARCH_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("index \"%s\" has format %u, this library reads format %d",
+						RelationGetRelationName(index),
+						meta->version,
+						SEARCH_VERSION),
+				 errhint("Rebuild it: REINDEX INDEX %s.", RelationGetRelationName(index))));
+	if (meta->nsegments > SEARCH_MAX_SEGMENTS)
+		search_corrupted(index, SEARCH_META_BLOCK, "lists more segments than there can be");
+}
+
+void
+search_init_page(Page page, uint64 owner, uint16 kind)
+{
+	SearchPageOpaque *opaque;
+
+	PageInit(page, BLCKSZ, sizeof(SearchPageOpaque));
+	opaque = SearchPageGetOpaque(page);
+	opaque->owner = owner;
+	opaque->next = InvalidBlockNumber;
+	opaque->kind = kind;
+	opaque->id = SEARCH_PAGE_ID;
+}
+
+/* --- meta page --------------------------------------------------------------------- */
+
+/* Only the segments that there are count as the page's content: the less there is to compare and log. */
+static void
+set_meta_end(Page page, const SearchMeta *meta)
+{
+	((PageHeader) page)->pd_lower = SEARCH_PAGE_OFFSET + offsetof(SearchMeta, segments) +
+									meta->nsegments * sizeof(SegmentEntry);
+}
+
+void
+search_create_pages(Relation index, ForkNumber fork, const SearchMeta *meta, bool log)
+{
+	Buffer meta_buffer = compat_extend(index, fork);
+	Buffer free_buffer = compat_extend(index, fork);
+	Page page;
+	SearchFreeList *list;
+
+	StaticAssertStmt(sizeof(SearchMeta) <= SEARCH_PAGE_CONTENT, "meta page too large");
+
+	if (BufferGetBlockNumber(meta_buffer) != SEARCH_META_BLOCK ||
+		BufferGetBlockNumber(free_buffer) != SEARCH_FREE_BLOCK)
+		elog(ERROR, "index \"%s\" has pages already", RelationGetRelationName(index));
+
+	START_CRIT_SECTION();
+	page = BufferGetPage(meta_buffer);
+	search_init_page(page, 0, SEARCH_PAGE_META);
+	memcpy(SearchPageContent(page), meta, sizeof(SearchMeta));
+	set_meta_end(page, meta);
+	MarkBufferDirty(meta_buffer);
+
+	page = BufferGetPage(free_buffer);
+	search_init_page(page, 0, SEARCH_PAGE_FREE);
+	list = (SearchFreeList *) SearchPageContent(page);
+	list->nextents = 0;
+	list->unused = 0;
+	((PageHeader) page)->pd_lower = SEARCH_PAGE_OFFSET + offsetof(SearchFreeList, extents);
+	MarkBufferDirty(free_buffer);
+
+	if (fork == INIT_FORKNUM || (log && RelationNeedsWAL(index)))
+	{
+		log_newpage_buffer(meta_buffer, true);
+		log_newpage_buffer(free_buffer, true);
+	}
+	END_CRIT_SECTION();
+	UnlockReleaseBuffer(free_buffer);
+	UnlockReleaseBuffer(meta_buffer);
+}
+
+SearchMeta *
+search_read_meta(Relation index)
+{
+	Buffer buffer = ReadBuffer(index, SEARCH_META_BLOCK);
+	SearchMeta *meta = palloc(sizeof(SearchMeta));
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	check_meta(index, buffer);
+	memcpy(meta, SearchPageContent(BufferGetPage(buffer)), sizeof(SearchMeta));
+	UnlockReleaseBuffer(buffer);
+	return meta;
+}
+
+void
+search_begin_change(Relation index, MetaChange *change)
+{
+	change->buffer = ReadBuffer(index, SEARCH_META_BLOCK);
+	LockBuffer(change->buffer, BUFFER_LOCK_EXCLUSIVE);
+	check_meta(index, change->buffer);
+	change->xlog = GenericXLogStart(index);
+	change->page = GenericXLogRegisterBuffer(change->xlog, change->buffer, 0);
+	change->meta = (SearchMeta *) SearchPageContent(change->page);
+}
+
+void
+search_commit_change(MetaChange *change)
+{
+	set_meta_end(change->page, change->meta);
+	GenericXLogFinish(change->xlog);
+	UnlockReleaseBuffer(change->buffer);
+}
+
+void
+search_abort_change(MetaChange *change)
+{
+	GenericXLogAbort(change->xlog);
+	UnlockReleaseBuffer(change->buffer);
+}
+
+uint64
+search_new_owner(Relation index)
+{
+	MetaChange change;
+	uint64 owner;
+
+	search_begin_change(index, &change);
+	owner = change.meta->next_owner++;
+	search_commit_change(&change);
+	return owner;
+}
+
+/* --- locks --------------------------------------------------------------------------- */
+
+void
+search_lock_structure(Relation index)
+{
+	LockPage(index, LOCK_STRUCTURE, ExclusiveLock);
+}
+
+bool
+search_try_lock_structure(Relation index)
+{
+	return ConditionalLockPage(index, LOCK_STRUCTURE, ExclusiveLock);
+}
+
+void
+search_unlock_structure(Relation index)
+{
+	UnlockPage(index, LOCK_STRUCTURE, ExclusiveLock);
+}
+
+bool
+search_try_share_structure(Relation index)
+{
+	return ConditionalLockPage(index, LOCK_STRUCTURE, ShareLock);
+}
+
+void
+search_unshare_structure(Relation index)
+{
+	UnlockPage(index, LOCK_STRUCTURE, ShareLock);
+}
+
+bool
+search_try_claim(Relation index, const SegmentEntry *segment)
+{
+	return ConditionalLockPage(index, segment->header, ExclusiveLock);
+}
+
+void
+search_unclaim(Relation index, const SegmentEntry *segment)
+{
+	UnlockPage(index, segment->header, ExclusiveLock);
+}
+
+void
+search_lock_flush(Relation index)
+{
+	LockPage(index, LOCK_FLUSH, ExclusiveLock);
+}
+
+bool
+search_try_lock_flush(Relation index)
+{
+	return ConditionalLockPage(index, LOCK_FLUSH, ExclusiveLock);
+}
+
+void
+search_unlock_flush(Relation index)
+{
+	UnlockPage(index, LOCK_FLUSH, ExclusiveLock);
+}
+
+void
+search_share_allocation(Relation index)
+{
+	LockPage(index, LOCK_ALLOCATION, ShareLock);
+}
+
+void
+search_unshare_allocation(Relation index)
+{
+	UnlockPage(index, LOCK_ALLOCATION, ShareLock);
+}
+
+/* --- free extents ------------------------------------------------------------------------ */
+
+static Buffer
+lock_free_page(Relation index, int mode)
+{
+	Buffer buffer = ReadBuffer(index, SEARCH_FREE_BLOCK);
+	SearchFreeList *list;
+
+	LockBuffer(buffer, mode);
+	search_check_page(index, buffer, SEARCH_PAGE_FREE);
+	list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
+	if (list->nextents > SEARCH_MAX_FREE)
+		search_corrupted(index, SEARCH_FREE_BLOCK, "lists more extents than it can hold");
+	return buffer;
+}
+
+static void
+set_free_end(Page page, const SearchFreeList *list)
+{
+	((PageHeader) page)->pd_lower = SEARCH_PAGE_OFFSET + offsetof(SearchFreeList, extents) +
+									list->nextents * sizeof(FreeExtent);
+}
+
+/* May the pages be used again?  The horizon of all databases is asked for: nobody's open table is needed for that. */
+static bool
+reusable(const FreeExtent *extent)
+{
+	return !FullTransactionIdIsValid(extent->freed) ||
+		   GlobalVisCheckRemovableFullXid(NULL, extent->freed);
+}
+
+/*
+ * The smallest extent that is large enough, else the largest.  Not one that is
+ * much too small: a segment has room for some hundred extents, and fragments
+ * do for the write buffer.
+ */
+static int
+choose_extent(const SearchFreeList *list, uint32 wanted)
+{
+	int chosen = -1;
+
+	for (int i = 0; i < (int) list->nextents; i++)
+	{
+		uint32 npages = list->extents[i].npages;
+
+		if (npages < wanted && npages < wanted / 4)
+			continue;
+		if (chosen >= 0)
+		{
+			uint32 best = list->extents[chosen].npages;
+
+			if (best >= wanted ? npages < wanted || npages >= best : npages <= best)
+				continue;
+		}
+		if (reusable(&list->extents[i]))
+			chosen = i;
+	}
+	return chosen;
+}
+
+Extent
+search_allocate(Relation index, uint32 wanted)
+{
+	Extent extent = {InvalidBlockNumber, Max(wanted, 1)};
+	Buffer buffer = lock_free_page(index, BUFFER_LOCK_SHARE);
+	SearchFreeList *list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
+	int chosen = choose_extent(list, extent.npages);
+
+	if (chosen >= 0)
+	{
+		/* somebody else may be quicker */
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		chosen = choose_extent(list, extent.npages);
+	}
+	if (chosen >= 0)
+	{
+		GenericXLogState *xlog = GenericXLogStart(index);
+		Page page = GenericXLogRegisterBuffer(xlog, buffer, 0);
+		FreeExtent *from;
+
+		list = (SearchFreeList *) SearchPageContent(page);
+		from = &list->extents[chosen];
+		extent.npages = Min(extent.npages, from->npages);
+		extent.start = from->start;
+		from->start += extent.npages;
+		from->npages -= extent.npages;
+		if (from->npages == 0)
+		{
+			memmove(from, from + 1, (list->nextents - chosen - 1) * sizeof(FreeExtent));
+			list->nextents--;
+		}
+		set_free_end(page, list);
+		GenericXLogFinish(xlog);
+	}
+	UnlockReleaseBuffer(buffer);
+
+	if (extent.start == InvalidBlockNumber)
+		extent.start = compat_extend_by(index, &extent.npages);
+	return extent;
+}
+
+static int
+compare_extents(const void *a, const void *b)
+{
+	BlockNumber start_a = ((const FreeExtent *) a)->start;
+	BlockNumber start_b = ((const FreeExtent *) b)->start;
+
+	return start_a < start_b ? -1 : start_a > start_b;
+}
+
+static int
+compare_sizes(const void *a, const void *b)
+{
+	uint32 size_a = ((const FreeExtent *) a)->npages;
+	uint32 size_b = ((const FreeExtent *) b)->npages;
+
+	return size_a > size_b ? -1 : size_a < size_b;
+}
+
+/* Joins neighbours in a sorted array: those that both may be used or were freed together, or all. */
+static int
+join_extents(Relation index, FreeExtent *extents, int n, bool all)
+{
+	int joined = 0;
+
+	for (int i = 1; i < n; i++)
+	{
+		FreeExtent *last = &extents[joined];
+		FreeExtent *next = &extents[i];
+
+		if (next->start < last->start + last->npages)
+			search_corrupted(index, next->start, "was freed twice");
+		if (next->start == last->start + last->npages &&
+			(all ||
+			 U64FromFullTransactionId(next->freed) == U64FromFullTransactionId(last->freed) ||
+			 (reusable(next) && reusable(last))))
+		{
+			last->npages += next->npages;
+			if (FullTransactionIdPrecedes(last->freed, next->freed))
+				last->freed = next->freed;
+		}
+		else
+			extents[++joined] = *next;
+	}
+	return n > 0 ? joined + 1 : 0;
+}
+
+void
+search_free(Relation index, const Extent *extents, int n, bool at_once)
+{
+	FullTransactionId freed = at_once ? InvalidFullTransactionId : ReadNextFullTransactionId();
+	FreeExtent *all = palloc((SEARCH_MAX_FREE + n) * sizeof(FreeExtent));
+	Buffer buffer = lock_free_page(index, BUFFER_LOCK_EXCLUSIVE);
+	GenericXLogState *xlog = GenericXLogStart(index);
+	Page page = GenericXLogRegisterBuffer(xlog, buffer, 0);
+	SearchFreeList *list = (SearchFreeList *) SearchPageContent(page);
+	int total = list->nextents;
+
+	memcpy(all, list->extents, total * sizeof(FreeExtent));
+	for (int i = 0; i < n; i++)
+		all[total++] = (FreeExtent){extents[i].start, extents[i].npages, freed};
+	qsort(all, total, sizeof(FreeExtent), compare_extents);
+	total = join_extents(index, all, total, false);
+	if (total > SEARCH_MAX_FREE)
+		total = join_extents(index, all, total, true);
+	if (total > SEARCH_MAX_FREE)
+	{
+		/* The smallest are let go of; VACUUM finds them again. */
+		qsort(all, total, sizeof(FreeExtent), compare_sizes);
+		total = SEARCH_MAX_FREE;
+		qsort(all, total, sizeof(FreeExtent), compare_extents);
+	}
+	memcpy(list->extents, all, total * sizeof(FreeExtent));
+	list->nextents = total;
+	set_free_end(page, list);
+	GenericXLogFinish(xlog);
+	UnlockReleaseBuffer(buffer);
+	pfree(all);
+}
+
+BlockNumber
+search_free_pages(Relation index)
+{
+	Buffer buffer = lock_free_page(index, BUFFER_LOCK_SHARE);
+	SearchFreeList *list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
+	BlockNumber pages = 0;
+
+	for (int i = 0; i < (int) list->nextents; i++)
+		pages += list->extents[i].npages;
+	UnlockReleaseBuffer(buffer);
+	return pages;
+}
+
+Extent *
+search_segment_extents(Relation index, const SegmentEntry *segment, int *n)
+{
+	Buffer buffer = ReadBuffer(index, segment->header);
+	SegmentHeader *header;
+	Extent *extents;
+	Size size;
+
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	search_check_page(index, buffer, SEARCH_PAGE_HEADER);
+	header = (SegmentHeader *) SearchPageContent(BufferGetPage(buffer));
+	size = offsetof(SegmentHeader, extents) + header->nextents * sizeof(Extent);
+	if (SearchPageGetOpaque(BufferGetPage(buffer))->owner != segment->id ||
+		header->id != segment->id || size > SEARCH_PAGE_CONTENT)
+		search_corrupted(index, segment->header, "is not the header of the segment that is listed");
+	*n = header->nextents + 1;
+	extents = palloc(*n * sizeof(Extent));
+	memcpy(extents, header->extents, header->nextents * sizeof(Extent));
+	extents[header->nextents] = (Extent){segment->header, 1};
+	UnlockReleaseBuffer(buffer);
+	return extents;
+}
+
+/* --- pages that were lost in a crash --------------------------------------------------------- */
+
+typedef struct PageMap
+{
+	Relation index;
+	BlockNumber nblocks;
+	uint8 *known; /* a bit a block */
+} PageMap;
+
+static void
+mark_extent(PageMap *map, BlockNumber start, uint32 npages)
+{
+	for (BlockNumber block = start; block < start + npages && block < map->nblocks; block++)
+		map->known[block / 8] |= 1 << (block % 8);
+}
+
+static bool
+is_known(const PageMap *map, BlockNumber block)
+{
+	return (map->known[block / 8] & (1 << (block % 8))) != 0;
+}
+
+/* Follows a chain of blocks; one that leads to a page that is known already leads in a circle. */
+static void
+mark_chain(PageMap *map, BlockNumber block, BlockNumber last, uint16 kind)
+{
+	while (block != InvalidBlockNumber && block < map->nblocks)
+	{
+		Buffer buffer;
+		BlockNumber next;
+
+		CHECK_FOR_INTERRUPTS();
+		if (is_known(map, block))
+			search_corrupted(map->index, block, "is part of two things at once");
+		mark_extent(map, block, 1);
+		buffer = ReadBuffer(map->index, block);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+		search_check_page(map->index, buffer, kind);
+		next = SearchPageGetOpaque(BufferGetPage(buffer))->next;
+		UnlockReleaseBuffer(buffer);
+		if (block == last)
+			break;
+		block = next;
+	}
+}
+
+/* Marks every page that the meta page leads to, and every free one. */
+static void
+mark_known(PageMap *map)
+{
+	SearchMeta *meta = search_read_meta(map->index);
+	Buffer buffer;
+	SearchFreeList *list;
+
+	mark_extent(map, SEARCH_META_BLOCK, SEARCH_FIRST_BLOCK);
+	for (int i = 0; i < (int) meta->nsegments; i++)
+	{
+		int n;
+		Extent *extents = search_segment_extents(map->index, &meta->segments[i], &n);
+
+		for (int j = 0; j < n; j++)
+			mark_extent(map, extents[j].start, extents[j].npages);
+		pfree(extents);
+	}
+	mark_chain(map, meta->restore, InvalidBlockNumber, SEARCH_PAGE_RESTORE);
+	mark_chain(map, meta->pending_head, meta->pending_tail, SEARCH_PAGE_PENDING);
+
+	buffer = lock_free_page(map->index, BUFFER_LOCK_SHARE);
+	list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
+	for (int i = 0; i < (int) list->nextents; i++)
+		mark_extent(map, list->extents[i].start, list->extents[i].npages);
+	UnlockReleaseBuffer(buffer);
+	pfree(meta);
+}
+
+/*
+ * The allocation lock keeps inserts from taking pages and linking them
+ * meanwhile; inserts into pages that there are go on.  Whatever else takes
+ * pages holds one of the caller's locks.
+ */
+BlockNumber
+search_reclaim(Relation index)
+{
+	PageMap map;
+	Extent *lost;
+	int nlost = 0;
+	BlockNumber pages = 0;
+
+	if (!ConditionalLockPage(index, LOCK_ALLOCATION, ExclusiveLock))
+		return 0;
+	map.index = index;
+	map.nblocks = RelationGetNumberOfBlocks(index);
+	map.known = palloc0(map.nblocks / 8 + 1);
+	mark_known(&map);
+
+	lost = palloc(SEARCH_MAX_FREE * sizeof(Extent));
+	for (BlockNumber block = 0; block < map.nblocks; block++)
+	{
+		if (is_known(&map, block))
+			continue;
+		if (nlost > 0 && lost[nlost - 1].start + lost[nlost - 1].npages == block)
+			lost[nlost - 1].npages++;
+		else if (nlost < SEARCH_MAX_FREE)
+			lost[nlost++] = (Extent){block, 1};
+		else
+			break; /* the next VACUUM finds the others */
+		pages++;
+	}
+	if (nlost > 0)
+		search_free(index, lost, nlost, false);
+	UnlockPage(index, LOCK_ALLOCATION, ExclusiveLock);
+	pfree(lost);
+	pfree(map.known);
+	return pages;
+}
