@@ -1598,6 +1598,16 @@ COMMENT ON OPERATOR CLASS pgopt_bpchar_filter_ops USING pgopt_bm25 IS 'char(n) t
 
 -- Functions of search
 
+CREATE FUNCTION pgopt_search(
+	"table" regclass, search text, filters jsonb DEFAULT NULL, max_results integer DEFAULT 50,
+	skip integer DEFAULT 0, headlines boolean DEFAULT true, correct boolean DEFAULT true,
+	OUT "position" integer, OUT key text, OUT score real, OUT headline text, OUT searched text,
+	OUT relation regclass, OUT place tid)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE ROWS 50 COST 10000;
+COMMENT ON FUNCTION pgopt_search(regclass, text, jsonb, integer, integer, boolean, boolean) IS
+	'the best rows for a search (words, "phrases", -not, +must, column:word), typing errors corrected; key is the primary key, relation and place tell the row (tableoid, ctid); filters as {"column": value or [values] or null or {"gte": value}}; costs what the index reads for the best rows, and the headlines';
+
 -- End of functions of search
 
 -- ---------------------------------------------------------------------------

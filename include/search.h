@@ -19,6 +19,9 @@ extern void search_init(void);
 /* OID of the access method pgopt_bm25 in this database, or InvalidOid where it is not. */
 extern Oid search_access_method(void);
 
+/* Schema of the extension's functions and operators, or InvalidOid where it is not installed. */
+extern Oid search_schema(void);
+
 /* OID of the type pgopt_query, or InvalidOid where the extension is not installed. */
 extern Oid search_query_type(void);
 

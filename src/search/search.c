@@ -49,6 +49,14 @@ search_access_method(void)
 }
 
 Oid
+search_schema(void)
+{
+	Oid schema;
+
+	return OidIsValid(access_method(&schema)) ? schema : InvalidOid;
+}
+
+Oid
 search_query_type(void)
 {
 	Oid schema;

@@ -2,6 +2,7 @@
 #include "pgopt.h"
 #include "access/relscan.h"
 #include "handler.h"
+#include "headline.h"
 #include "search.h"
 #include "analysis.h"
 #include "query.h"
@@ -550,6 +551,23 @@ search_matches(SearchView *view, const int *filters, int nfilters, SearchMatch m
 {
 	elog(ERROR, "not built yet: search_matches");
 }
+
+__attribute__((weak)) Datum
+search_match_value(SearchView *view, int part, int filter, uint32 code, bool *isnull)
+{
+	elog(ERROR, "not built yet: search_match_value");
+	pg_unreachable();
+}
+
+__attribute__((weak)) text *
+search_headline(Analyzer *analyzer, const SearchQuery *query, const char *text, int length,
+				const HeadlineOptions *options)
+{
+	elog(ERROR, "not built yet: search_headline");
+	pg_unreachable();
+}
+
+const HeadlineOptions headline_defaults __attribute__((weak)) = {0};
 
 __attribute__((weak)) IndexScanDesc
 search_beginscan(Relation index, int nkeys, int norderbys)

@@ -69,13 +69,14 @@ extern int search_exhaustive(SearchView *view, int k, SearchHit *hits);
 extern bool search_next(SearchView *view, ItemPointer tid);
 
 /*
- * For each match: the heap pointer and the values' codes of the filter columns
- * in `filters` (numbers from 0).  `known` tells that the pointer was read
- * before the call began, so that the caller may trust the visibility map as it
- * was then.  For facets.
+ * For facets: for each match its heap pointer, the part of the index that
+ * holds it (a segment, or the write buffer), and for each of `filters`
+ * (numbers from 0) the code of its value within that part.  What a code stands
+ * for is asked once a code, after the matches.
  */
-typedef void (*SearchMatch)(void *state, ItemPointer tid, const Datum *values, const bool *nulls);
+typedef void (*SearchMatch)(void *state, ItemPointer tid, int part, const uint32 *codes);
 extern void search_matches(SearchView *view, const int *filters, int nfilters, SearchMatch match,
 						   void *state);
+extern Datum search_match_value(SearchView *view, int part, int filter, uint32 code, bool *isnull);
 
 #endif /* PGOPT_SEARCH_TOPK_H */
