@@ -1596,6 +1596,19 @@ COMMENT ON OPERATOR CLASS pgopt_bpchar_filter_ops USING pgopt_bm25 IS 'char(n) t
 
 -- End of the access method
 
+-- Headlines
+
+CREATE FUNCTION pgopt_headline(
+	document text, search text, start_sel text DEFAULT '<b>', stop_sel text DEFAULT '</b>',
+	max_fragments integer DEFAULT 2, fragment_words integer DEFAULT 15, delimiter text DEFAULT ' ... ',
+	escape_html boolean DEFAULT true, config regconfig DEFAULT NULL)
+RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE COST 1000;
+COMMENT ON FUNCTION pgopt_headline(text, text, text, text, integer, integer, text, boolean, regconfig) IS
+	'the parts of a document that a search finds, with its words marked however they are accented and inflected; everything from the document is escaped for HTML unless escape_html is off; config is pgopt_portuguese where it is not given; costs an analysis of the document, up to its first 4 MB';
+
+-- End of headlines
+
 -- Functions of search
 
 CREATE FUNCTION pgopt_search(

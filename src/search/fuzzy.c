@@ -3,17 +3,18 @@
  *		Corrects typing errors with the words that an index knows.
  *
  * The distance is that of optimal string alignment: insertions, deletions,
- * substitutions and exchanges of neighbours, over characters.  The words come
- * in ascending order, so that a row of the distance matrix is kept for every
- * character of the last word, and a word costs only what follows the part
- * that it shares with the one before; where that part is too far away from
- * what is looked for already, the word costs one comparison.  A row has only
- * the cells around the diagonal that the greatest distance can reach.
+ * substitutions and exchanges of neighbours, over characters.  A row of the
+ * distance matrix is three masks of bits, one for each distance (Wu and
+ * Manber, "Fast Text Searching Allowing Errors", 1992; the exchange is one
+ * more way to come to a state).  The words come in ascending order, so that a
+ * row is kept for every character of the last word, and a word costs only
+ * what follows the part that it shares with the one before; where that part
+ * is too far away from what is looked for already, it costs one comparison.
  *
  * Memory: the words at the best distance, in the correction's context, since
  * one word's documents add up over several sources.  Locks: none.
  */
-#include "postgres.h"
+#include "pgopt.h"
 
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -22,11 +23,14 @@
 #include "query.h"
 
 #define MAX_DISTANCE 2
-#define ROW_CELLS    (2 * MAX_DISTANCE + 1)
 
-/* Letters that a word needs to be corrected at all, and at distance 2. */
+/* Letters that a word needs to be corrected at all, and at distance 2; and how many it may have. */
 #define MIN_LETTERS      4
 #define MIN_LETTERS_LONG 8
+#define MAX_LETTERS      60
+
+/* Rows that can be reached before a row is empty. */
+#define MAX_ROWS (MAX_LETTERS + MAX_DISTANCE + 2)
 
 typedef struct CorrectionCandidate
 {
@@ -35,17 +39,27 @@ typedef struct CorrectionCandidate
 	uint64 df;
 } CorrectionCandidate;
 
+/* After the first i characters of a word of the source. */
+typedef struct Row
+{
+	uint64
+		reached[MAX_DISTANCE +
+				1]; /* bit j of mask d: the first j letters of the correction are at most d away */
+	uint64
+		letter; /* where the i-th character stands in the correction: bit j for its j-th letter */
+} Row;
+
 /* One correction while a source is read. */
 typedef struct CorrectionScan
 {
 	Correction *correction;
 	int limit; /* the greatest distance that is still of interest */
-	int n;     /* characters of the word that is looked for */
-	int nrows; /* rows that hold for the word at hand; row i is that of its first i characters */
-	int dead; /* with so many characters in common with the word before, nothing is near; PG_INT32_MAX: unknown */
-	uint32 letters[SEARCH_MAX_TERM];
-	/* cell c of row i: distance of the first i characters to the first i - MAX_DISTANCE + c of the word */
-	uint8 rows[SEARCH_MAX_TERM + 1][ROW_CELLS];
+	int n;     /* letters of the correction */
+	int nrows; /* rows that hold for the word at hand, the one of no characters included */
+	int dead; /* no word that has so many bytes in common with the word before is near; PG_INT32_MAX: unknown */
+	uint32 letters[MAX_LETTERS + 1]; /* from 1 */
+	uint64 ascii[128];               /* Row.letter by character */
+	Row rows[MAX_ROWS];
 	/* of this source, ascending */
 	CorrectionCandidate *found;
 	int nfound;
@@ -84,7 +98,7 @@ correction_begin(Correction *correction, const char *folded, int length, int fla
 	memset(correction, 0, sizeof(*correction));
 	correction->word = folded;
 	correction->length = length;
-	if (digits || letters < MIN_LETTERS || length > SEARCH_MAX_TERM)
+	if (digits || letters < MIN_LETTERS || letters > MAX_LETTERS)
 		correction->max_distance = 0;
 	else
 		correction->max_distance = letters < MIN_LETTERS_LONG ? 1 : MAX_DISTANCE;
@@ -101,49 +115,59 @@ scan_begin(CorrectionScan *scan, Correction *correction)
 	scan->correction = correction;
 	scan->limit = Min(correction->max_distance, correction->best_distance);
 	scan->n = 0;
+	memset(scan->ascii, 0, sizeof(scan->ascii));
 	for (const char *p = correction->word; p < end; p += step)
-		scan->letters[scan->n++] = read_letter(p, end, &step);
+	{
+		uint32 letter = read_letter(p, end, &step);
 
-	/* The row of no characters: everything of the word is to be inserted. */
-	for (int c = 0; c < ROW_CELLS; c++)
-		scan->rows[0][c] = c >= MAX_DISTANCE ? c - MAX_DISTANCE : MAX_DISTANCE + 1;
+		scan->letters[++scan->n] = letter;
+		if (letter < 128)
+			scan->ascii[letter] |= UINT64CONST(1) << scan->n;
+	}
+
+	/* Before the first character: as many letters are missing as there are errors. */
+	for (int d = 0; d <= MAX_DISTANCE; d++)
+		scan->rows[0].reached[d] = (UINT64CONST(2) << d) - 1;
+	scan->rows[0].letter = 0;
 	scan->nrows = 1;
 	scan->dead = PG_INT32_MAX;
 	scan->found = NULL;
 	scan->nfound = scan->allocated = 0;
 }
 
-/* Computes row i from those before; true when a cell is within the limit. */
+/* Computes row i for the character from the rows before it; false when it is empty. */
 static inline bool
-compute_row(CorrectionScan *scan, const uint32 *letters, int i)
+compute_row(CorrectionScan *scan, uint32 character, int i)
 {
-	const uint8 *previous = scan->rows[i - 1];
-	uint8 *row = scan->rows[i];
-	uint32 letter = letters[i - 1];
-	int smallest = MAX_DISTANCE + 1;
+	const Row *previous = &scan->rows[i - 1];
+	Row *row = &scan->rows[i];
+	uint64 letter = 0;
 
-	for (int c = 0; c < ROW_CELLS; c++)
+	if (character < 128)
+		letter = scan->ascii[character];
+	else
 	{
-		int j = i - MAX_DISTANCE + c;
-		int cell = MAX_DISTANCE + 1;
-
-		if (j >= 0 && j <= scan->n)
+		for (int j = 1; j <= scan->n; j++)
 		{
-			if (j > 0)
-				cell = previous[c] + (scan->letters[j - 1] != letter);
-			if (c + 1 < ROW_CELLS)
-				cell = Min(cell, previous[c + 1] + 1);
-			if (c > 0)
-				cell = Min(cell, row[c - 1] + 1);
-			if (i > 1 && j > 1 && letter == scan->letters[j - 2] &&
-				letters[i - 2] == scan->letters[j - 1])
-				cell = Min(cell, scan->rows[i - 2][c] + 1);
-			cell = Min(cell, MAX_DISTANCE + 1);
-			smallest = Min(smallest, cell);
+			if (scan->letters[j] == character)
+				letter |= UINT64CONST(1) << j;
 		}
-		row[c] = cell;
 	}
-	return smallest <= scan->limit;
+	row->letter = letter;
+	row->reached[0] = (previous->reached[0] << 1) & letter;
+	for (int d = 1; d <= MAX_DISTANCE; d++)
+	{
+		uint64 reached = (previous->reached[d] << 1) & letter;
+
+		reached |= previous->reached[d - 1];      /* one character too many */
+		reached |= previous->reached[d - 1] << 1; /* another one */
+		reached |= row->reached[d - 1] << 1;      /* one missing */
+		if (i > 1)                                /* exchanged with the one before */
+			reached |= (scan->rows[i - 2].reached[d - 1] << 2) & (letter << 1) & previous->letter;
+		row->reached[d] = reached;
+	}
+	/* Bits above n are of no meaning, and lead to none below. */
+	return (row->reached[scan->limit] & ((UINT64CONST(2) << scan->n) - 1)) != 0;
 }
 
 static void
@@ -235,8 +259,9 @@ correction_scan(Correction *corrections, int n, NextWord next, void *source)
 	int nscans = 0;
 	char previous[SEARCH_MAX_TERM];
 	int previous_length = 0;
-	uint32 letters[SEARCH_MAX_TERM]; /* of the word at hand, as far as they were needed */
-	int ends[SEARCH_MAX_TERM + 1];   /* bytes of its first i characters */
+	uint32
+		letters[MAX_ROWS]; /* characters of the word at hand, as far as they were needed; from 1 */
+	int ends[MAX_ROWS];    /* bytes of its first i characters */
 	int nletters = 0;
 	const char *word;
 	int length;
@@ -269,40 +294,40 @@ correction_scan(Correction *corrections, int n, NextWord next, void *source)
 		for (int s = 0; s < nscans; s++)
 		{
 			CorrectionScan *scan = &scans[s];
-			int row;
-			int distance;
+			int i;
 
 			if (scan->dead <= shared)
 				continue;
 			scan->dead = PG_INT32_MAX;
-			row = Min(scan->nrows, nshared + 1);
-			for (;; row++)
+			for (i = Min(scan->nrows, nshared + 1);; i++)
 			{
 				int step;
 
-				if (row > nletters)
+				if (i > nletters)
 				{
 					if (ends[nletters] >= length)
 						break;
-					letters[nletters] = read_letter(word + ends[nletters], word + length, &step);
-					ends[nletters + 1] = ends[nletters] + step;
-					nletters++;
+					letters[i] = read_letter(word + ends[nletters], word + length, &step);
+					ends[i] = ends[nletters] + step;
+					nletters = i;
 				}
-				if (row > scan->n + scan->limit || !compute_row(scan, letters, row))
+				if (!compute_row(scan, letters[i], i))
 				{
-					scan->dead = ends[row];
+					scan->dead = ends[i];
 					break;
 				}
 			}
-			scan->nrows = row;
+			scan->nrows = i;
 			if (scan->dead != PG_INT32_MAX)
 				continue;
-			/* Row `row` - 1 is that of the whole word. */
-			if (row - 1 < scan->n - scan->limit)
-				continue;
-			distance = scan->rows[row - 1][scan->n - (row - 1) + MAX_DISTANCE];
-			if (distance <= scan->limit)
-				add_candidate(scan, word, length, df, distance);
+			for (int d = 0; d <= scan->limit; d++)
+			{
+				if (scan->rows[i - 1].reached[d] & (UINT64CONST(1) << scan->n))
+				{
+					add_candidate(scan, word, length, df, d);
+					break;
+				}
+			}
 		}
 	}
 	for (int s = 0; s < nscans; s++)

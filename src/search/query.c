@@ -9,7 +9,7 @@
  *
  * Memory: the current context.  Locks: none.  Cost: that of the analysis.
  */
-#include "postgres.h"
+#include "pgopt.h"
 
 #include "common/hashfn.h"
 #include "lib/stringinfo.h"
