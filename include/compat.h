@@ -293,4 +293,14 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_am_can_build_parallel(am) ((void) (am))
 #endif
 
+/* Before, builds other than of btree have to ask themselves (optimizer/optimizer.h). */
+#if PG_VERSION_NUM >= 170000
+#define compat_build_workers(heap, index, info) ((info)->ii_ParallelWorkers)
+#else
+#define compat_build_workers(heap, index, info)                                       \
+	(IsNormalProcessingMode()                                                         \
+		 ? plan_create_index_workers(RelationGetRelid(heap), RelationGetRelid(index)) \
+		 : 0)
+#endif
+
 #endif /* PGOPT_COMPAT_H */
