@@ -1371,6 +1371,42 @@ GRANT SELECT ON pgopt_active_connections, pgopt_connections, pgopt_blocking, pgo
 
 -- Portuguese analysis
 
+CREATE FUNCTION pgopt.search_parser_start(internal, integer) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_parser_start' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.search_parser_start(internal, integer) IS 'of the text search parser pgopt_parser';
+CREATE FUNCTION pgopt.search_parser_token(internal, internal, internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_parser_token' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.search_parser_token(internal, internal, internal) IS 'of the text search parser pgopt_parser';
+CREATE FUNCTION pgopt.search_parser_end(internal) RETURNS void
+	AS 'MODULE_PATHNAME', 'pgopt_parser_end' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.search_parser_end(internal) IS 'of the text search parser pgopt_parser';
+CREATE FUNCTION pgopt.search_parser_lextypes(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_parser_lextypes' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.search_parser_lextypes(internal) IS 'of the text search parser pgopt_parser';
+CREATE FUNCTION pgopt.search_dictionary_init(internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_dictionary_init' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.search_dictionary_init(internal) IS 'of the text search template pgopt_template';
+CREATE FUNCTION pgopt.search_dictionary_lexize(internal, internal, internal, internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_dictionary_lexize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.search_dictionary_lexize(internal, internal, internal, internal) IS
+	'of the text search template pgopt_template';
+
+CREATE TEXT SEARCH PARSER @extschema@.pgopt_parser (
+	START = pgopt.search_parser_start, GETTOKEN = pgopt.search_parser_token, END = pgopt.search_parser_end,
+	LEXTYPES = pgopt.search_parser_lextypes, HEADLINE = pg_catalog.prsd_headline);
+COMMENT ON TEXT SEARCH PARSER @extschema@.pgopt_parser IS
+	'words, and numbers as Brazilian laws, courts and bills write them, however they are punctuated';
+CREATE TEXT SEARCH TEMPLATE @extschema@.pgopt_template (
+	INIT = pgopt.search_dictionary_init, LEXIZE = pgopt.search_dictionary_lexize);
+COMMENT ON TEXT SEARCH TEMPLATE @extschema@.pgopt_template IS 'Portuguese stems that do not depend on accents';
+CREATE TEXT SEARCH DICTIONARY @extschema@.pgopt_portuguese (TEMPLATE = @extschema@.pgopt_template);
+COMMENT ON TEXT SEARCH DICTIONARY @extschema@.pgopt_portuguese IS 'Portuguese stems that do not depend on accents';
+CREATE TEXT SEARCH CONFIGURATION @extschema@.pgopt_portuguese (PARSER = @extschema@.pgopt_parser);
+COMMENT ON TEXT SEARCH CONFIGURATION @extschema@.pgopt_portuguese IS
+	'Portuguese with or without accents, and numbers however they are punctuated; for pgopt_bm25 and for tsvector alike';
+ALTER TEXT SEARCH CONFIGURATION @extschema@.pgopt_portuguese
+	ADD MAPPING FOR word, compound, date, number WITH @extschema@.pgopt_portuguese;
+
 -- End of Portuguese analysis
 
 -- The type of searches, and operators

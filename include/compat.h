@@ -303,4 +303,11 @@ compat_extend_by(Relation rel, uint32 *count)
 		 : 0)
 #endif
 
+/* 18 hands more to a function that changes the words of a stop list. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_WORDOP_MORE_ARGUMENTS , size_t size, Oid collation
+#else
+#define COMPAT_WORDOP_MORE_ARGUMENTS
+#endif
+
 #endif /* PGOPT_COMPAT_H */

@@ -38,8 +38,9 @@ typedef struct AnalyzerWord
 
 typedef enum TokenFlags
 {
-	TOKEN_COMPOUND = 1, /* a number with its parts joined (8666/1993); the parts follow as tokens of their own, the first at the same position */
-	TOKEN_NUMBER = 2    /* digits: never corrected, never stemmed */
+	TOKEN_COMPOUND =
+		1, /* a number with its parts joined (8666/1993); the parts follow as tokens of their own, the first at the same position */
+	TOKEN_NUMBER = 2 /* digits: never corrected, never stemmed */
 } TokenFlags;
 
 typedef struct Token

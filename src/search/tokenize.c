@@ -1,0 +1,749 @@
+/*
+ * tokenize.c
+ *		Cuts Portuguese legal text into folded words and numbers.
+ *
+ * A word is a run of letters; a number a run of digits.  However a number is
+ * punctuated, it gives the same tokens: of 8.666/93 and 8666/1993 come the
+ * compound 8666/1993 and its parts 8666 and 1993, of 21.11.2026 the compound
+ * 2026-11-21 and three parts, of a process number all its digits joined and
+ * its parts.  Acronyms lose their dots, ordinals their mark, and what only
+ * announces a number ("nº", "art.") is no token at all.
+ *
+ * Owns nothing; the state is the caller's.  Cost: some ns a byte.
+ */
+#include "postgres.h"
+
+#include "tokenize.h"
+
+#define IS_DIGIT(c)   ((c) >= '0' && (c) <= '9')
+
+#define JOINED_DIGITS 7 /* from so many on, a compound is its digits alone */
+
+/* By byte: the lower-case letter, or one of these. */
+#define BYTE_SEPARATOR 0
+#define BYTE_DIGIT     1
+#define BYTE_SPECIAL   2 /* an entity, or not ASCII: look closer */
+
+static const unsigned char byte_class[256] = {
+	['0'] = BYTE_DIGIT, ['1'] = BYTE_DIGIT, ['2'] = BYTE_DIGIT,   ['3'] = BYTE_DIGIT,
+	['4'] = BYTE_DIGIT, ['5'] = BYTE_DIGIT, ['6'] = BYTE_DIGIT,   ['7'] = BYTE_DIGIT,
+	['8'] = BYTE_DIGIT, ['9'] = BYTE_DIGIT, ['&'] = BYTE_SPECIAL, ['a'] = 'a',
+	['b'] = 'b',        ['c'] = 'c',        ['d'] = 'd',          ['e'] = 'e',
+	['f'] = 'f',        ['g'] = 'g',        ['h'] = 'h',          ['i'] = 'i',
+	['j'] = 'j',        ['k'] = 'k',        ['l'] = 'l',          ['m'] = 'm',
+	['n'] = 'n',        ['o'] = 'o',        ['p'] = 'p',          ['q'] = 'q',
+	['r'] = 'r',        ['s'] = 's',        ['t'] = 't',          ['u'] = 'u',
+	['v'] = 'v',        ['w'] = 'w',        ['x'] = 'x',          ['y'] = 'y',
+	['z'] = 'z',        ['A'] = 'a',        ['B'] = 'b',          ['C'] = 'c',
+	['D'] = 'd',        ['E'] = 'e',        ['F'] = 'f',          ['G'] = 'g',
+	['H'] = 'h',        ['I'] = 'i',        ['J'] = 'j',          ['K'] = 'k',
+	['L'] = 'l',        ['M'] = 'm',        ['N'] = 'n',          ['O'] = 'o',
+	['P'] = 'p',        ['Q'] = 'q',        ['R'] = 'r',          ['S'] = 's',
+	['T'] = 't',        ['U'] = 'u',        ['V'] = 'v',          ['W'] = 'w',
+	['X'] = 'x',        ['Y'] = 'y',        ['Z'] = 'z',          [0x80 ... 0xFF] = BYTE_SPECIAL};
+
+/* A number as it stands: groups of digits, each with the separator before it. */
+typedef struct Group
+{
+	const unsigned char *digits;
+	int length;
+	char separator; /* 0 for the first */
+} Group;
+
+/* After groups that thousands dots keep apart were joined. */
+typedef struct Part
+{
+	int first; /* groups */
+	int last;
+	char separator;
+} Part;
+
+void
+tokenizer_begin(Tokenizer *tokenizer, const char *text, int length)
+{
+	tokenizer->start = tokenizer->next = (const unsigned char *) text;
+	tokenizer->end = tokenizer->start + length;
+	tokenizer->position = 0;
+	tokenizer->nqueued = tokenizer->taken = 0;
+}
+
+/* A character that is not plain ASCII, or an entity. */
+static inline int
+decode_special(const unsigned char *p, const unsigned char *end, uint32 *code)
+{
+	int length;
+
+	if (*p != '&')
+		return utf8_decode(p, end, code);
+	length = entity_decode(p, end, code);
+	if (length > 0)
+		return length;
+	*code = '&';
+	return 1;
+}
+
+/* Does a letter or digit begin at p? Marks that only go on with a word do not count. */
+static bool
+begins_token(const unsigned char *p, const unsigned char *end)
+{
+	uint32 code;
+	unsigned char folded[FOLD_MAX_BYTES];
+
+	if (p >= end)
+		return false;
+	if (byte_class[*p] != BYTE_SPECIAL)
+		return byte_class[*p] != BYTE_SEPARATOR;
+	decode_special(p, end, &code);
+	return code != 0xAA && code != 0xBA && fold_code(code, folded) > 0;
+}
+
+/* Folds the run of letters at p into out (at most size bytes are kept); its end. */
+static inline const unsigned char *
+fold_run(const unsigned char *p, const unsigned char *end, char *out, int size, int *length)
+{
+	int n = 0;
+
+	while (p < end)
+	{
+		unsigned char class = byte_class[*p];
+		uint32 code;
+		unsigned char folded[FOLD_MAX_BYTES];
+		int bytes, width;
+
+		if (class > BYTE_SPECIAL)
+		{
+			if (n < size)
+				out[n] = class;
+			n++;
+			p++;
+			continue;
+		}
+		if (class != BYTE_SPECIAL)
+			break;
+		bytes = decode_special(p, end, &code);
+		width = fold_code(code, folded);
+		if (width == FOLD_SEPARATOR)
+			break;
+		for (int i = 0; i < width; i++, n++)
+		{
+			if (n < size)
+				out[n] = folded[i];
+		}
+		p += bytes;
+	}
+	*length = n;
+	return p;
+}
+
+/* Spaces, those that do not break included. */
+static const unsigned char *
+skip_spaces(const unsigned char *p, const unsigned char *end)
+{
+	for (;;)
+	{
+		if (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r')))
+			p++;
+		else if (end - p >= 2 && p[0] == 0xC2 && p[1] == 0xA0)
+			p += 2;
+		else if (end - p >= 6 && memcmp(p, "&nbsp;", 6) == 0)
+			p += 6;
+		else
+			return p;
+	}
+}
+
+/* An ordinal's mark: º, ª, ° (which stands for it in many texts), with a dot before or without. */
+static const unsigned char *
+skip_ordinal_mark(const unsigned char *p, const unsigned char *end)
+{
+	const unsigned char *mark = p;
+	uint32 code;
+	int bytes;
+
+	if (mark < end && *mark == '.')
+		mark++;
+	if (mark >= end || byte_class[*mark] != BYTE_SPECIAL)
+		return p;
+	bytes = decode_special(mark, end, &code);
+	return code == 0xAA || code == 0xBA || code == 0xB0 ? mark + bytes : p;
+}
+
+/* What may follow a number and belongs to it: º, ª, °, or o, a, os, as for it. */
+static const unsigned char *
+skip_ordinal(const unsigned char *p, const unsigned char *end)
+{
+	const unsigned char *after = skip_ordinal_mark(p, end);
+
+	if (after > p)
+		return after;
+	if (after < end && ((*after | 0x20) == 'o' || (*after | 0x20) == 'a'))
+	{
+		after++;
+		if (after < end && (*after | 0x20) == 's')
+			after++;
+		if (!begins_token(after, end))
+			return after;
+	}
+	return p;
+}
+
+/*
+ * Does the word that was read only announce a number: art. 5, nº 5, n. 5,
+ * No. 5?  If so, the beginning of the number, else NULL.
+ */
+static const unsigned char *
+skip_number_sign(const unsigned char *begin, const unsigned char *p, const unsigned char *end,
+				 const char *word, int length)
+{
+	const unsigned char *after;
+	bool is_article = (length == 3 && memcmp(word, "art", 3) == 0) ||
+					  (length == 4 && memcmp(word, "arts", 4) == 0);
+	bool sign = is_article;
+
+	if (!is_article && !(length == 1 && word[0] == 'n') &&
+		!(length == 2 && (memcmp(word, "no", 2) == 0 || memcmp(word, "nr", 2) == 0)) &&
+		!(length == 3 && memcmp(word, "nos", 3) == 0))
+		return NULL;
+	if (length > 1 && !is_article)
+		sign = p - begin > length; /* º is part of the word */
+	after = skip_ordinal_mark(p, end);
+	if (after > p)
+	{
+		sign = true;
+		if (after < end && (*after | 0x20) == 's')
+			after++;
+	}
+	if (after < end && *after == '.')
+	{
+		sign = true;
+		after++;
+	}
+	after = skip_spaces(after, end);
+	return sign && after < end && IS_DIGIT(*after) ? after : NULL;
+}
+
+/* Single letters with dots between, or two with a slash: the end of the acronym, or p. */
+static const unsigned char *
+read_acronym(const unsigned char *p, const unsigned char *end, char *word, int *length)
+{
+	int n = *length;
+	char separator = *p;
+
+	while (p < end && *p == separator && n < SEARCH_MAX_TERM - FOLD_MAX_BYTES)
+	{
+		const unsigned char *letter = p + 1;
+		uint32 code;
+		int bytes, width;
+
+		if (letter >= end || byte_class[*letter] == BYTE_SEPARATOR ||
+			byte_class[*letter] == BYTE_DIGIT || *letter == '&')
+			break;
+		bytes = utf8_decode(letter, end, &code);
+		if (code == 0xAA || code == 0xBA || begins_token(letter + bytes, end))
+			break;
+		width = fold_code(code, (unsigned char *) word + n);
+		if (width <= 0)
+			break;
+		n += width;
+		p = letter + bytes;
+		if (separator == '/')
+			break;
+	}
+	if (n == *length)
+		return p;
+	*length = n;
+	if (separator == '.' && p < end && *p == '.')
+		p++;
+	return p;
+}
+
+/* --- numbers ------------------------------------------------------------------------ */
+
+/* Room for a token's text, with the zeros that follow it. */
+static char *
+arena_allocate(Tokenizer *tokenizer, int size)
+{
+	char *result = tokenizer->arena + tokenizer->arena_used;
+	int padded = TYPEALIGN(8, size + 1);
+
+	if (tokenizer->arena_used + padded > (int) sizeof(tokenizer->arena))
+		elog(ERROR, "number does not fit");
+	memset(result, 0, padded);
+	tokenizer->arena_used += padded;
+	return result;
+}
+
+static RawToken *
+queue_token(Tokenizer *tokenizer, RawKind kind, const char *folded, int folded_length,
+			const unsigned char *begin, const unsigned char *end)
+{
+	RawToken *token;
+
+	if (tokenizer->nqueued == lengthof(tokenizer->queue))
+		elog(ERROR, "too many tokens in a number");
+	token = &tokenizer->queue[tokenizer->nqueued++];
+	token->kind = kind;
+	token->parts = 0;
+	token->folded = folded;
+	token->folded_length = folded_length;
+	token->position = tokenizer->position;
+	token->offset = begin - tokenizer->start;
+	token->length = end - begin;
+	return token;
+}
+
+static int
+two_digits(const unsigned char *digits, int length)
+{
+	int value = 0;
+
+	for (int i = 0; i < length; i++)
+		value = value * 10 + (digits[i] - '0');
+	return value;
+}
+
+/* Puts the digits of the groups into out, without leading zeros; their number. */
+static int
+join_groups(const Group *groups, int first, int last, char *out)
+{
+	int n = 0;
+
+	for (int g = first; g <= last; g++)
+	{
+		for (int i = 0; i < groups[g].length; i++)
+		{
+			if (n == 1 && out[0] == '0')
+				n = 0;
+			out[n++] = groups[g].digits[i];
+		}
+	}
+	return n;
+}
+
+/* Two digits of a year mean 1930 to 2029. */
+static int
+full_year(char *out, const unsigned char *digits)
+{
+	memcpy(out, digits[0] >= '3' ? "19" : "20", 2);
+	memcpy(out + 2, digits, 2);
+	return 4;
+}
+
+static bool
+is_date(int year_length, const Group *year, const Group *month, const Group *day)
+{
+	return year->length == year_length && month->length <= 2 && day->length <= 2 &&
+		   two_digits(month->digits, month->length) >= 1 &&
+		   two_digits(month->digits, month->length) <= 12 &&
+		   two_digits(day->digits, day->length) >= 1 && two_digits(day->digits, day->length) <= 31;
+}
+
+static void
+put_date(char *out, const unsigned char *year, int year_length, int month, int day)
+{
+	if (year_length == 2)
+		full_year(out, year);
+	else
+		memcpy(out, year, 4);
+	out[4] = '-';
+	out[5] = '0' + month / 10;
+	out[6] = '0' + month % 10;
+	out[7] = '-';
+	out[8] = '0' + day / 10;
+	out[9] = '0' + day % 10;
+}
+
+/* Is it a date?  Then its ten bytes, and which group is the year. */
+static bool
+read_date(const Group *groups, char *out, int *year)
+{
+	const Group *first = &groups[0];
+	const Group *month = &groups[1];
+	const Group *last = &groups[2];
+	const Group *day;
+
+	if (month->separator != last->separator || month->separator == ',')
+		return false;
+	if (is_date(4, last, month, first) ||
+		(month->separator == '/' && is_date(2, last, month, first)))
+	{
+		*year = 2;
+		day = first;
+	}
+	else if (is_date(4, first, month, last))
+	{
+		*year = 0;
+		day = last;
+	}
+	else
+		return false;
+	put_date(out,
+			 groups[*year].digits,
+			 groups[*year].length,
+			 two_digits(month->digits, month->length),
+			 two_digits(day->digits, day->length));
+	return true;
+}
+
+/* Joins groups that only thousands dots keep apart: one to three digits, then always three. */
+static int
+join_thousands(const Group *groups, int first, int last, Part *parts)
+{
+	int nparts = 0;
+
+	for (int g = first; g <= last;)
+	{
+		int end = g;
+		bool thousands = groups[g].length <= 3;
+
+		while (end < last && groups[end + 1].separator == '.')
+		{
+			end++;
+			thousands = thousands && groups[end].length == 3;
+		}
+		for (int from = g; from <= end; from = parts[nparts++].last + 1)
+		{
+			parts[nparts].first = from;
+			parts[nparts].last = thousands ? end : from;
+			parts[nparts].separator = from == first ? 0 : groups[from].separator;
+		}
+		g = end + 1;
+	}
+	return nparts;
+}
+
+/* The tokens of groups that belong together: a compound if there are several parts, and these. */
+static void
+queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
+			 const unsigned char *end)
+{
+	Part parts[TOKENIZER_MAX_GROUPS];
+	int nparts = join_thousands(groups, first, last, parts);
+	RawToken *compound = NULL;
+	int year = -1; /* part with a year of two digits, which becomes four */
+	int digits = 0;
+
+	for (int g = first; g <= last; g++)
+		digits += groups[g].length;
+
+	if (nparts > 1)
+	{
+		char *text = arena_allocate(tokenizer, digits + nparts + 2);
+		int n = 0;
+		int date_year;
+
+		if (last - first == 2 && nparts == 3 && read_date(groups + first, text, &date_year))
+		{
+			n = 10;
+			if (groups[first + date_year].length == 2)
+				year = date_year;
+		}
+		else if (digits >= JOINED_DIGITS && parts[1].separator != ',' &&
+				 !(nparts == 2 && parts[1].separator == '/'))
+			n = join_groups(groups, first, last, text);
+		else
+		{
+			if (nparts == 2 && parts[1].separator == '/' && groups[last].length == 2 &&
+				digits <= 6 + 2)
+				year = 1;
+			for (int i = 0; i < nparts; i++)
+			{
+				if (i > 0)
+					text[n++] = parts[i].separator;
+				if (i == year)
+					n += full_year(text + n, groups[parts[i].first].digits);
+				else
+					n += join_groups(groups, parts[i].first, parts[i].last, text + n);
+			}
+		}
+		compound = queue_token(tokenizer, RAW_COMPOUND, text, n, groups[first].digits, end);
+		compound->parts = nparts;
+	}
+
+	for (int i = 0; i < nparts; i++)
+	{
+		const Group *last_group = &groups[parts[i].last];
+		const unsigned char *part_end = last_group->digits + last_group->length;
+		int length = part_end - groups[parts[i].first].digits;
+		char *text;
+		int n;
+
+		if (parts[i].last == last)
+			part_end = end;
+		if (length > SEARCH_MAX_TERM)
+		{
+			queue_token(tokenizer, RAW_SKIPPED, "", 0, groups[parts[i].first].digits, part_end);
+			tokenizer->position++;
+			continue;
+		}
+		text = arena_allocate(tokenizer, Max(length, 4));
+		if (i == year)
+			n = full_year(text, groups[parts[i].first].digits);
+		else
+			n = join_groups(groups, parts[i].first, parts[i].last, text);
+		queue_token(tokenizer, RAW_NUMBER, text, n, groups[parts[i].first].digits, part_end);
+		tokenizer->position++;
+	}
+}
+
+/* Hyphen, or one of those that look like it. */
+static int
+hyphen_length(const unsigned char *p, const unsigned char *end)
+{
+	if (*p == '-')
+		return 1;
+	if (end - p >= 3 && p[0] == 0xE2 && p[1] == 0x80 &&
+		(p[2] == 0x90 || p[2] == 0x91 || p[2] == 0x93))
+		return 3;
+	return 0;
+}
+
+/* Reads the groups of digits at p; their number. */
+static int
+read_groups(const unsigned char *p, const unsigned char *end, Group *groups)
+{
+	int ngroups = 0;
+	int digits = 0;
+	char separator = 0;
+
+	while (ngroups < TOKENIZER_MAX_GROUPS)
+	{
+		const unsigned char *begin = p;
+		int hyphen;
+
+		while (p < end && IS_DIGIT(*p))
+			p++;
+		digits += p - begin;
+		if (ngroups > 0 && digits > TOKENIZER_MAX_DIGITS)
+			break;
+		groups[ngroups].digits = begin;
+		groups[ngroups].length = p - begin;
+		groups[ngroups].separator = separator;
+		ngroups++;
+		if (p >= end)
+			break;
+		if (*p == '.' || *p == '/' || *p == ',')
+		{
+			separator = *p;
+			p++;
+		}
+		else if ((hyphen = hyphen_length(p, end)) > 0)
+		{
+			separator = '-';
+			p += hyphen;
+		}
+		else
+			break;
+		if (p >= end || !IS_DIGIT(*p))
+			break;
+	}
+	return ngroups;
+}
+
+/* Is the next word, after spaces, this one?  Then its end, else NULL. */
+static const unsigned char *
+expect_word(const unsigned char *p, const unsigned char *end, const char *word)
+{
+	char folded[16];
+	int length;
+
+	p = skip_spaces(p, end);
+	p = fold_run(p, end, folded, sizeof(folded), &length);
+	return length == (int) strlen(word) && memcmp(folded, word, length) == 0 ? p : NULL;
+}
+
+/* A day was read that ends at p: is it followed by "de novembro de 2026"? */
+static void
+queue_written_date(Tokenizer *tokenizer, const Group *day, const unsigned char *p)
+{
+	static const char *const months[] = {"janeiro",
+										 "fevereiro",
+										 "marco",
+										 "abril",
+										 "maio",
+										 "junho",
+										 "julho",
+										 "agosto",
+										 "setembro",
+										 "outubro",
+										 "novembro",
+										 "dezembro"};
+	const unsigned char *end = tokenizer->end;
+	const unsigned char *year;
+	char name[16];
+	char *text;
+	int length;
+	int month = 0;
+
+	if (day->length > 2 || two_digits(day->digits, day->length) < 1 ||
+		two_digits(day->digits, day->length) > 31)
+		return;
+	p = skip_spaces(p, end);
+	if (p >= end || (*p | 0x20) != 'd' || (p = expect_word(p, end, "de")) == NULL)
+		return;
+	p = skip_spaces(p, end);
+	p = fold_run(p, end, name, sizeof(name), &length);
+	while (month < 12 &&
+		   !(length == (int) strlen(months[month]) && memcmp(name, months[month], length) == 0))
+		month++;
+	if (month == 12 || (p = expect_word(p, end, "de")) == NULL)
+		return;
+	year = skip_spaces(p, end);
+	p = year;
+	while (p < end && p - year <= 4 && IS_DIGIT(*p))
+		p++;
+	if (p - year != 4)
+		return;
+	text = arena_allocate(tokenizer, 10);
+	put_date(text, year, 4, month + 1, two_digits(day->digits, day->length));
+	queue_token(tokenizer, RAW_DATE, text, 10, day->digits, p);
+}
+
+/* Everything that the digits at p belong to, into the queue; its end. */
+static const unsigned char *
+read_number(Tokenizer *tokenizer, const unsigned char *p)
+{
+	Group groups[TOKENIZER_MAX_GROUPS];
+	Part parts[TOKENIZER_MAX_GROUPS];
+	int ngroups = read_groups(p, tokenizer->end, groups);
+	const Group *last = &groups[ngroups - 1];
+	const unsigned char *end = skip_ordinal(last->digits + last->length, tokenizer->end);
+	int nparts;
+
+	tokenizer->nqueued = tokenizer->taken = tokenizer->arena_used = 0;
+	if (ngroups == 1)
+		queue_written_date(tokenizer, groups, end);
+
+	/* A comma stands in a decimal number; otherwise it separates. */
+	nparts = join_thousands(groups, 0, ngroups - 1, parts);
+	if (nparts == 2 && parts[1].separator == ',')
+		queue_number(tokenizer, groups, 0, ngroups - 1, end);
+	else
+	{
+		for (int first = 0; first < ngroups;)
+		{
+			int to = first;
+
+			while (to + 1 < ngroups && groups[to + 1].separator != ',')
+				to++;
+			queue_number(tokenizer,
+						 groups,
+						 first,
+						 to,
+						 to + 1 < ngroups ? groups[to].digits + groups[to].length : end);
+			first = to + 1;
+		}
+	}
+	return end;
+}
+
+/* A word at p, which begins with a letter; false when it is none but announces a number. */
+static bool
+read_word(Tokenizer *tokenizer, const unsigned char *begin, RawToken *token)
+{
+	const unsigned char *end = tokenizer->end;
+	const unsigned char *p;
+	char *word = tokenizer->word;
+	int length;
+
+	p = fold_run(begin, end, word, SEARCH_MAX_TERM, &length);
+	if (length <= 4 && p < end)
+	{
+		const unsigned char *number = NULL;
+
+		if (word[0] == 'n' || word[0] == 'a')
+			number = skip_number_sign(begin, p, end, word, length);
+		if (number != NULL)
+		{
+			tokenizer->next = number;
+			return false;
+		}
+		if ((*p == '.' || *p == '/') && length == 1)
+			p = read_acronym(p, end, word, &length);
+	}
+	tokenizer->next = p;
+	token->kind = length > SEARCH_MAX_TERM ? RAW_SKIPPED : RAW_WORD;
+	token->parts = 0;
+	token->folded = word;
+	token->folded_length = Min(length, SEARCH_MAX_TERM);
+	memset(word + token->folded_length, 0, 8);
+	token->position = tokenizer->position++;
+	token->offset = begin - tokenizer->start;
+	token->length = p - begin;
+	return true;
+}
+
+bool
+tokenizer_next(Tokenizer *tokenizer, RawToken *token)
+{
+	const unsigned char *p;
+	const unsigned char *end = tokenizer->end;
+
+	for (;;)
+	{
+		if (tokenizer->taken < tokenizer->nqueued)
+		{
+			*token = tokenizer->queue[tokenizer->taken++];
+			return true;
+		}
+
+		p = tokenizer->next;
+		while (p < end && byte_class[*p] == BYTE_SEPARATOR)
+			p++;
+		if (p >= end)
+		{
+			tokenizer->next = end;
+			return false;
+		}
+		if (byte_class[*p] == BYTE_DIGIT)
+			tokenizer->next = read_number(tokenizer, p);
+		else if (byte_class[*p] == BYTE_SPECIAL && !begins_token(p, end))
+		{
+			uint32 code;
+
+			tokenizer->next = p + decode_special(p, end, &code);
+		}
+		else if (read_word(tokenizer, p, token))
+			return true;
+	}
+}
+
+int
+tokenizer_form(const char *word, int length, char *out, int size)
+{
+	const unsigned char *p = (const unsigned char *) word;
+	const unsigned char *end = p + length;
+	int n = 0;
+	int last = -1; /* where the last letter begins, when it is ASCII */
+
+	while (p < end)
+	{
+		uint32 code, composed;
+		unsigned char folded[FOLD_MAX_BYTES];
+		int width;
+
+		if (n > size - FOLD_MAX_BYTES)
+			return 0;
+		p += decode_special(p, end, &code);
+		width = fold_code(code, folded);
+		if (width == FOLD_SEPARATOR)
+			continue; /* an acronym's dots */
+		if (width == FOLD_IGNORED)
+		{
+			if (last >= 0 && (composed = compose_mark(out[last], code)) != 0)
+			{
+				n = last + utf8_encode(composed, (unsigned char *) out + last);
+				last = -1;
+			}
+			continue;
+		}
+		if (code >= 0xC0 && code <= 0xDE)
+			code += 0x20;
+		if (code >= 0xE0 && code <= 0xFF)
+			width = utf8_encode(code, folded);
+		last = width == 1 ? n : -1;
+		memcpy(out + n, folded, width);
+		n += width;
+	}
+	return n;
+}
