@@ -1657,6 +1657,22 @@ RETURNS SETOF record
 COMMENT ON FUNCTION pgopt_search(regclass, text, jsonb, integer, integer, boolean, boolean) IS
 	'the best rows for a search (words, "phrases", -not, +must, column:word), typing errors corrected; key is the primary key, relation and place tell the row (tableoid, ctid); filters as {"column": value or [values] or null or {"gte": value}}; costs what the index reads for the best rows, and the headlines';
 
+CREATE FUNCTION pgopt_facets(
+	"table" regclass, search text, columns text[] DEFAULT NULL, filters jsonb DEFAULT NULL, max_values integer DEFAULT NULL,
+	OUT facet text, OUT value text, OUT documents bigint)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE ROWS 100 COST 10000;
+COMMENT ON FUNCTION pgopt_facets(regclass, text, text[], jsonb, integer) IS
+	'how many rows that match a search (null: all rows) have each value of the columns (all filter columns of the index by default), most first; exact; costs one pass over the matches in the index';
+
+CREATE FUNCTION pgopt_distribution(
+	"table" regclass, "column" text, latest_column text DEFAULT NULL, search text DEFAULT NULL, filters jsonb DEFAULT NULL,
+	OUT value text, OUT documents bigint, OUT latest text, OUT matching bigint)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C STABLE ROWS 100 COST 10000;
+COMMENT ON FUNCTION pgopt_distribution(regclass, text, text, text, jsonb) IS
+	'for each value of a column: how many rows have it, their latest value of another column, and how many of them match a search; exact; costs one pass over the index, and one over the matches';
+
 -- End of functions of search
 
 -- ---------------------------------------------------------------------------

@@ -225,7 +225,8 @@ search_without_index(ReturnSetInfo *rsinfo, const SearchArguments *arguments)
 				   statement_table(arguments->table),
 				   source.vector,
 				   tsquery,
-				   statement_filters(NULL, arguments->table, arguments->filters),
+				   statement_conditions(
+					   statement_parse_filters(NULL, arguments->table, arguments->filters)),
 				   arguments->limit,
 				   arguments->skip);
 

@@ -366,7 +366,8 @@ search_with_index(ReturnSetInfo *rsinfo, Oid bound, const SearchArguments *argum
 				   statement_table(arguments->table),
 				   statement_operator("@@@"),
 				   statement_literal(words, length),
-				   statement_filters(declared, arguments->table, arguments->filters),
+				   statement_conditions(
+					   statement_parse_filters(declared, arguments->table, arguments->filters)),
 				   statement_operator("<@>"),
 				   statement_literal(words, length),
 				   arguments->limit,

@@ -8,10 +8,12 @@
 #include "pgopt.h"
 
 #include "access/genam.h"
+#include "access/stratnum.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/ruleutils.h"
@@ -129,52 +131,70 @@ filter_names(Relation index)
 	return names.data;
 }
 
-/* A scalar of JSON as an untyped literal of SQL: the column's operator gives it its type. */
+/* A scalar of JSON as the column's type reads it; NULL for null. */
 static char *
-scalar_literal(const JsonbValue *value, const char *key)
+scalar_text(const JsonbValue *value, const char *key)
 {
 	switch (value->type)
 	{
+		case jbvNull:
+			return NULL;
 		case jbvString:
-			return statement_literal(value->val.string.val, value->val.string.len);
+			return pnstrdup(value->val.string.val, value->val.string.len);
 		case jbvNumeric:
-			return psprintf(
-				"'%s'",
-				DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric))));
+			return DatumGetCString(
+				DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
 		case jbvBool:
-			return pstrdup(value->val.boolean ? "'true'" : "'false'");
+			return pstrdup(value->val.boolean ? "true" : "false");
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the filter on \"%s\" has a value that is no string, number or boolean", key),
+					 errmsg("the filter on \"%s\" has a value that is no string, number or boolean",
+							key),
 					 errhint("Use {\"column\": value}, {\"column\": [values]}, {\"column\": null} or "
 							 "{\"column\": {\"gte\": value, \"lt\": value}}.")));
 	}
 	return NULL;
 }
 
-static const char *
-range_operator(const JsonbValue *name, const char *key)
-{
-	static const char *const names[][2] = {
-		{"gte", ">="}, {"gt", ">"}, {"lte", "<="}, {"lt", "<"}};
+/* By btree's strategy numbers. */
+static const char *const operator_names[] = {NULL, "<", "<=", "=", ">=", ">"};
 
-	for (int i = 0; i < lengthof(names); i++)
-		if (name->val.string.len == strlen(names[i][0]) &&
-			memcmp(name->val.string.val, names[i][0], name->val.string.len) == 0)
-			return names[i][1];
+static StrategyNumber
+range_strategy(const JsonbValue *name, const char *key)
+{
+	static const char *const names[] = {NULL, "lt", "lte", NULL, "gte", "gt"};
+
+	for (int i = 1; i < lengthof(names); i++)
+		if (names[i] != NULL && name->val.string.len == strlen(names[i]) &&
+			memcmp(name->val.string.val, names[i], name->val.string.len) == 0)
+			return i;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("the filter on \"%s\" has an unknown comparison \"%s\"",
 					key,
 					pnstrdup(name->val.string.val, name->val.string.len)),
 			 errhint("The comparisons are gte, gt, lte and lt.")));
-	return NULL;
+	return InvalidStrategy;
 }
 
-/* One filter, as conditions on a column of that type. */
+static FilterCondition *
+add_condition(List **conditions, const FilterCondition *column, FilterKind kind,
+			  StrategyNumber strategy, List *values)
+{
+	FilterCondition *condition = palloc(sizeof(FilterCondition));
+
+	*condition = *column;
+	condition->kind = kind;
+	condition->strategy = strategy;
+	condition->values = values;
+	*conditions = lappend(*conditions, condition);
+	return condition;
+}
+
+/* The conditions on one column. */
 static void
-append_filter(StringInfo sql, const char *column, const char *type, const char *key, JsonbValue *value)
+parse_filter(List **conditions, const FilterCondition *column, const char *key, JsonbValue *value)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -182,12 +202,16 @@ append_filter(StringInfo sql, const char *column, const char *type, const char *
 
 	if (value->type == jbvNull)
 	{
-		appendStringInfo(sql, " AND %s IS NULL", column);
+		add_condition(conditions, column, FILTER_NULL, InvalidStrategy, NIL);
 		return;
 	}
 	if (value->type != jbvBinary)
 	{
-		appendStringInfo(sql, " AND %s = %s::%s", column, scalar_literal(value, key), type);
+		add_condition(conditions,
+					  column,
+					  FILTER_COMPARE,
+					  BTEqualStrategyNumber,
+					  list_make1(scalar_text(value, key)));
 		return;
 	}
 
@@ -195,43 +219,32 @@ append_filter(StringInfo sql, const char *column, const char *type, const char *
 	token = JsonbIteratorNext(&it, &part, true);
 	if (token == WJB_BEGIN_ARRAY)
 	{
-		bool first = true;
+		List *values = NIL;
 
-		/* NULL among the values matches nothing, as in SQL's IN. */
-		appendStringInfo(sql, " AND %s = ANY (ARRAY[", column);
 		while ((token = JsonbIteratorNext(&it, &part, true)) == WJB_ELEM)
-		{
-			appendStringInfo(sql,
-							 "%s%s",
-							 first ? "" : ", ",
-							 part.type == jbvNull ? "NULL" : scalar_literal(&part, key));
-			first = false;
-		}
-		appendStringInfo(sql, "]::%s[])", type);
+			values = lappend(values, scalar_text(&part, key));
+		add_condition(conditions, column, FILTER_ANY, BTEqualStrategyNumber, values);
 		return;
 	}
-
 	while ((token = JsonbIteratorNext(&it, &part, true)) == WJB_KEY)
 	{
-		const char *operator = range_operator(&part, key);
+		StrategyNumber strategy = range_strategy(&part, key);
 
 		(void) JsonbIteratorNext(&it, &part, true);
-		appendStringInfo(
-			sql, " AND %s %s %s::%s", column, operator, scalar_literal(&part, key), type);
+		add_condition(
+			conditions, column, FILTER_COMPARE, strategy, list_make1(scalar_text(&part, key)));
 	}
 }
 
-char *
-statement_filters(Relation index, Oid table, Jsonb *filters)
+List *
+statement_parse_filters(Relation index, Oid table, Jsonb *filters)
 {
-	StringInfoData sql;
+	List *conditions = NIL;
 	JsonbIterator *it;
-	JsonbIteratorToken token;
 	JsonbValue part;
 
-	initStringInfo(&sql);
 	if (filters == NULL)
-		return sql.data;
+		return NIL;
 	if (!JB_ROOT_IS_OBJECT(filters))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -240,39 +253,184 @@ statement_filters(Relation index, Oid table, Jsonb *filters)
 
 	it = JsonbIteratorInit(&filters->root);
 	(void) JsonbIteratorNext(&it, &part, true);
-	while ((token = JsonbIteratorNext(&it, &part, true)) == WJB_KEY)
+	while (JsonbIteratorNext(&it, &part, true) == WJB_KEY)
 	{
+		FilterCondition column = {0};
 		char *key = pnstrdup(part.val.string.val, part.val.string.len);
-		int column = index == NULL ? 0 : statement_find_column(index, key);
-		char *expression;
-		Oid type;
 
-		if (column != 0)
-		{
-			expression = statement_column(index, column);
-			type = TupleDescAttr(RelationGetDescr(index), column - 1)->atttypid;
-		}
-		else
-		{
-			AttrNumber attno = get_attnum(table, key);
-
-			if (attno <= 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						 errmsg("there is no column \"%s\" to filter by", key),
-						 index == NULL
-							 ? 0
-							 : errhint("Filter columns of the index \"%s\": %s. Other columns of the table "
-									   "can be used too.",
-									   RelationGetRelationName(index),
-									   filter_names(index))));
-			expression = psprintf("%s.%s", STATEMENT_ALIAS, quote_identifier(key));
-			type = get_atttype(table, attno);
-		}
+		statement_resolve_column(index, table, key, &column);
 		(void) JsonbIteratorNext(&it, &part, true);
-		append_filter(&sql, expression, format_type_be_qualified(type), key, &part);
+		parse_filter(&conditions, &column, key, &part);
+	}
+	return conditions;
+}
+
+void
+statement_resolve_column(Relation index, Oid table, const char *name, FilterCondition *column)
+{
+	AttrNumber attno;
+
+	column->column = index == NULL ? 0 : statement_find_column(index, name);
+	if (column->column != 0)
+	{
+		column->expression = statement_column(index, column->column);
+		column->type = TupleDescAttr(RelationGetDescr(index), column->column - 1)->atttypid;
+		return;
+	}
+	attno = get_attnum(table, name);
+	if (attno <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("there is no column \"%s\" to filter or count by", name),
+				 index == NULL
+					 ? 0
+					 : errhint("Filter columns of the index \"%s\": %s. Other columns of the table can be "
+							   "used too.",
+							   RelationGetRelationName(index),
+							   filter_names(index))));
+	column->expression = psprintf("%s.%s", STATEMENT_ALIAS, quote_identifier(name));
+	column->type = get_atttype(table, attno);
+}
+
+/* 'value'::type, or NULL::type */
+static void
+append_value(StringInfo sql, const char *value, const char *type)
+{
+	appendStringInfo(sql, "%s::%s", value == NULL ? "NULL" : quote_literal_cstr(value), type);
+}
+
+char *
+statement_conditions(List *conditions)
+{
+	StringInfoData sql;
+	ListCell *lc;
+
+	initStringInfo(&sql);
+	foreach (lc, conditions)
+	{
+		FilterCondition *condition = lfirst(lc);
+		char *type = format_type_be_qualified(condition->type);
+		ListCell *value;
+
+		appendStringInfo(&sql, " AND %s ", condition->expression);
+		switch (condition->kind)
+		{
+			case FILTER_NULL:
+				appendStringInfoString(&sql, "IS NULL");
+				break;
+			case FILTER_COMPARE:
+				appendStringInfo(&sql, "%s ", operator_names[condition->strategy]);
+				append_value(&sql, linitial(condition->values), type);
+				break;
+			case FILTER_ANY:
+				appendStringInfoString(&sql, "= ANY (ARRAY[");
+				foreach (value, condition->values)
+				{
+					append_value(&sql, lfirst(value), type);
+					if (lnext(condition->values, value) != NULL)
+						appendStringInfoString(&sql, ", ");
+				}
+				appendStringInfo(&sql, "]::%s[])", type);
+				break;
+		}
 	}
 	return sql.data;
+}
+
+int
+statement_filter_number(Relation index, int column)
+{
+	const SearchSettings *settings = search_settings(index);
+
+	for (int i = 0; i < settings->nfilters; i++)
+		if (settings->filters[i].attno == column)
+			return i;
+	return -1;
+}
+
+/* One key, with its value or values read by the type's input function. */
+static void
+make_scan_key(Relation index, const FilterCondition *condition, ScanKey key)
+{
+	int column = condition->column;
+	Oid declared = index->rd_opcintype[column - 1];
+	Oid operator;
+	Oid input;
+	Oid parameter;
+	int n = list_length(condition->values);
+	Datum *values = palloc(Max(n, 1) * sizeof(Datum));
+	bool *nulls = palloc(Max(n, 1) * sizeof(bool));
+	int flags = 0;
+	Datum argument = (Datum) 0;
+	ListCell *lc;
+
+	if (condition->kind == FILTER_NULL)
+	{
+		ScanKeyEntryInitialize(key,
+							   SK_ISNULL | SK_SEARCHNULL,
+							   column,
+							   InvalidStrategy,
+							   InvalidOid,
+							   InvalidOid,
+							   InvalidOid,
+							   (Datum) 0);
+		return;
+	}
+
+	operator = get_opfamily_member(
+		index->rd_opfamily[column - 1], declared, declared, condition->strategy);
+	getTypeInputInfo(condition->type, &input, &parameter);
+	foreach (lc, condition->values)
+	{
+		int i = foreach_current_index(lc);
+
+		nulls[i] = lfirst(lc) == NULL;
+		values[i] =
+			nulls[i] ? (Datum) 0 : OidInputFunctionCall(input, lfirst(lc), parameter, -1);
+	}
+	if (condition->kind == FILTER_ANY)
+	{
+		int16 length;
+		bool by_value;
+		char align;
+		int dims[1] = {n};
+		int lower[1] = {1};
+
+		get_typlenbyvalalign(condition->type, &length, &by_value, &align);
+		flags = SK_SEARCHARRAY;
+		argument = PointerGetDatum(construct_md_array(
+			values, nulls, n == 0 ? 0 : 1, dims, lower, condition->type, length, by_value, align));
+	}
+	else if (nulls[0])
+		flags = SK_ISNULL;
+	else
+		argument = values[0];
+	ScanKeyEntryInitialize(key,
+						   flags,
+						   column,
+						   condition->strategy,
+						   declared,
+						   index->rd_indcollation[column - 1],
+						   get_opcode(operator),
+						   argument);
+}
+
+bool
+statement_scan_keys(Relation index, List *conditions, ScanKey *keys, int *nkeys)
+{
+	ListCell *lc;
+
+	*nkeys = list_length(conditions);
+	*keys = palloc(Max(*nkeys, 1) * sizeof(ScanKeyData));
+	foreach (lc, conditions)
+	{
+		FilterCondition *condition = lfirst(lc);
+
+		if (condition->column == 0 || statement_filter_number(index, condition->column) < 0)
+			return false;
+		make_scan_key(index, condition, &(*keys)[foreach_current_index(lc)]);
+	}
+	return true;
 }
 
 List *

@@ -9,6 +9,8 @@
 
 #include "postgres.h"
 
+#include "access/skey.h"
+#include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
@@ -29,13 +31,45 @@ extern char *statement_table(Oid table);
 extern char *statement_operator(const char *name);
 extern char *statement_literal(const char *text, int length);
 
+/* One condition that filters ask for. */
+typedef enum FilterKind
+{
+	FILTER_COMPARE, /* by the strategy, with the one value */
+	FILTER_ANY,     /* equal to one of the values */
+	FILTER_NULL
+} FilterKind;
+
+typedef struct FilterCondition
+{
+	FilterKind kind;
+	StrategyNumber strategy; /* btree's */
+	int column;              /* of the index, from 1; 0: only a column of the table */
+	char *expression;        /* SQL of the column */
+	Oid type;
+	List *values; /* C strings; NULL for null */
+} FilterCondition;
+
 /*
- * " AND ..." for filters {"column": value, ...}: a value is equal to, one of
- * an array of, null for IS NULL, an object {"gte": .., "lt": ..} for a range.
+ * What filters {"column": value, ...} ask for: a value is equal to, one of an
+ * array of, null for IS NULL, an object {"gte": .., "lt": ..} for a range.
  * Keys are filter columns of the index, by name, or other columns of the
- * table.  Errors: ERRCODE_INVALID_PARAMETER_VALUE with the names that there are.
+ * table.  Errors: ERRCODE_INVALID_PARAMETER_VALUE with the names that there
+ * are.  index and filters may be NULL.
  */
-extern char *statement_filters(Relation index, Oid table, Jsonb *filters);
+extern List *statement_parse_filters(Relation index, Oid table, Jsonb *filters);
+
+/* Finds one column by its name, or raises that error: sets column, expression and type. */
+extern void statement_resolve_column(Relation index, Oid table, const char *name,
+									 FilterCondition *column);
+
+/* " AND ..." for them. */
+extern char *statement_conditions(List *conditions);
+
+/* Scan keys for them; false when one is on no filter column of the index. */
+extern bool statement_scan_keys(Relation index, List *conditions, ScanKey *keys, int *nkeys);
+
+/* The number of a filter from 0 by the index column; -1 when the column is none. */
+extern int statement_filter_number(Relation index, int column);
 
 /* Leaf indexes of an index: itself, or those of all partitions. */
 extern List *statement_leaves(Oid index);

@@ -70,7 +70,8 @@ extern bool search_next(SearchView *view, ItemPointer tid);
 
 /*
  * For facets: for each match its heap pointer, the part of the index that
- * holds it (a segment, or the write buffer), and for each of `filters`
+ * holds it (0: the write buffer; from 1 on: segments, whose codes are in the
+ * order of the values, 0 for NULL), and for each of `filters`
  * (numbers from 0) the code of its value within that part.  What a code stands
  * for is asked once a code, after the matches.
  */
