@@ -54,7 +54,7 @@ PG_FUNCTION_INFO_V1(pgopt_distribution);
 #define MAX_COLUMNS SEARCH_MAX_FILTERS
 
 /* One value of a column, and what was counted for it. */
-typedef struct Group
+typedef struct FacetGroup
 {
 	Datum value;
 	bool null;
@@ -62,11 +62,11 @@ typedef struct Group
 	int64 matching;
 	Datum latest;
 	bool has_latest;
-} Group;
+} FacetGroup;
 
 typedef struct GroupList
 {
-	Group *groups;
+	FacetGroup *groups;
 	int n;
 	int allocated;
 } GroupList;
@@ -167,8 +167,7 @@ compare_values(Relation index, int filter, Datum a, Datum b)
 {
 	const SearchFilterColumn *column = &search_settings(index)->filters[filter];
 
-	return DatumGetInt32(
-		FunctionCall2Coll((FmgrInfo *) &column->compare, column->collation, a, b));
+	return DatumGetInt32(FunctionCall2Coll((FmgrInfo *) &column->compare, column->collation, a, b));
 }
 
 /* Is one code's value after the other's?  Codes of a segment are in the values' order, those of the write buffer are not. */
@@ -200,8 +199,11 @@ count_match(void *state, ItemPointer tid, int part, const uint32 *codes)
 		CodeCounts *counts = counters(pass, part, column, codes[column]);
 
 		if (pass->want_latest &&
-			(counts->counts[codes[column]] == 0 ||
-			 code_after(pass, part, pass->filters[counted], codes[counted], counts->latest[codes[column]])))
+			(counts->counts[codes[column]] == 0 || code_after(pass,
+															  part,
+															  pass->filters[counted],
+															  codes[counted],
+															  counts->latest[codes[column]])))
 			counts->latest[codes[column]] = codes[counted];
 		counts->counts[codes[column]]++;
 	}
@@ -219,8 +221,8 @@ typedef struct GroupOrder
 static int
 compare_groups(const void *a, const void *b, void *arg)
 {
-	const Group *left = a;
-	const Group *right = b;
+	const FacetGroup *left = a;
+	const FacetGroup *right = b;
 	GroupOrder *order = arg;
 
 	if (left->null || right->null)
@@ -228,17 +230,17 @@ compare_groups(const void *a, const void *b, void *arg)
 	return compare_values(order->index, order->filter, left->value, right->value);
 }
 
-static Group *
+static FacetGroup *
 add_group(GroupList *list)
 {
 	if (list->n == list->allocated)
 	{
 		list->allocated = Max(64, list->allocated * 2);
 		list->groups = list->groups == NULL
-						   ? palloc(list->allocated * sizeof(Group))
-						   : repalloc_huge(list->groups, list->allocated * sizeof(Group));
+						   ? palloc(list->allocated * sizeof(FacetGroup))
+						   : repalloc_huge(list->groups, list->allocated * sizeof(FacetGroup));
 	}
-	memset(&list->groups[list->n], 0, sizeof(Group));
+	memset(&list->groups[list->n], 0, sizeof(FacetGroup));
 	return &list->groups[list->n++];
 }
 
@@ -258,7 +260,7 @@ collect_groups(FacetPass *pass, GroupList *lists, bool matching)
 
 			for (uint32 code = 0; code < counts->n; code++)
 			{
-				Group *group;
+				FacetGroup *group;
 				Datum value;
 
 				if (counts->counts[code] == 0)
@@ -297,11 +299,11 @@ merge_groups(Relation index, GroupList *list, int filter, int latest_filter)
 
 	if (list->n == 0)
 		return;
-	qsort_arg(list->groups, list->n, sizeof(Group), compare_groups, &order);
+	qsort_arg(list->groups, list->n, sizeof(FacetGroup), compare_groups, &order);
 	for (int i = 1; i < list->n; i++)
 	{
-		Group *into = &list->groups[n];
-		Group *from = &list->groups[i];
+		FacetGroup *into = &list->groups[n];
+		FacetGroup *from = &list->groups[i];
 
 		if (compare_groups(into, from, &order) != 0)
 		{
@@ -310,8 +312,9 @@ merge_groups(Relation index, GroupList *list, int filter, int latest_filter)
 		}
 		into->documents += from->documents;
 		into->matching += from->matching;
-		if (from->has_latest && (!into->has_latest ||
-								 compare_values(index, latest_filter, from->latest, into->latest) > 0))
+		if (from->has_latest &&
+			(!into->has_latest ||
+			 compare_values(index, latest_filter, from->latest, into->latest) > 0))
 		{
 			into->latest = from->latest;
 			into->has_latest = true;
@@ -359,7 +362,7 @@ count_index(Relation index, const CompiledQuery *compiled, List *conditions, con
 typedef struct FacetRequest
 {
 	Oid table;
-	Oid index; /* or InvalidOid */
+	Oid index;    /* or InvalidOid */
 	text *search; /* NULL: all rows */
 	Jsonb *filters;
 	int ncolumns;
@@ -395,8 +398,7 @@ prepare_request(FacetRequest *request, int numbers[MAX_COLUMNS])
 				 errhint("Name them, or give the pgopt_bm25 index filter columns.")));
 
 	request->conditions = statement_parse_filters(index, request->table, request->filters);
-	direct = index != NULL &&
-			 check_enable_rls(request->table, InvalidOid, true) != RLS_ENABLED &&
+	direct = index != NULL && check_enable_rls(request->table, InvalidOid, true) != RLS_ENABLED &&
 			 RelationGetIndexPredicate(index) == NIL &&
 			 statement_scan_keys(index, request->conditions, &keys, &nkeys);
 	for (int i = 0; i < request->ncolumns; i++)
@@ -441,8 +443,8 @@ value_text(Oid type, Datum value)
 static int
 compare_documents(const void *a, const void *b)
 {
-	const Group *left = a;
-	const Group *right = b;
+	const FacetGroup *left = a;
+	const FacetGroup *right = b;
 
 	if (left->documents != right->documents)
 		return left->documents > right->documents ? -1 : 1;
@@ -458,7 +460,7 @@ return_facets(ReturnSetInfo *rsinfo, FacetRequest *request, GroupList *lists, in
 
 		for (int i = 0; i < list->n; i++)
 			list->groups[i].matching = i;
-		qsort(list->groups, list->n, sizeof(Group), compare_documents);
+		qsort(list->groups, list->n, sizeof(FacetGroup), compare_documents);
 		for (int i = 0; i < list->n && i < max_values; i++)
 		{
 			Datum values[3];
@@ -480,17 +482,17 @@ facets_by_sql(ReturnSetInfo *rsinfo, FacetRequest *request, int max_values)
 	for (int column = 0; column < request->ncolumns; column++)
 	{
 		PgoptSpi spi;
-		char *sql = psprintf(
-			"SELECT %s, %s::text, count(*) FROM %s " STATEMENT_ALIAS " WHERE true%s%s GROUP BY %s "
-			"ORDER BY 3 DESC, %s LIMIT %d",
-			quote_literal_cstr(request->names[column]),
-			request->columns[column].expression,
-			statement_table(request->table),
-			search_condition(request),
-			statement_conditions(request->conditions),
-			request->columns[column].expression,
-			request->columns[column].expression,
-			max_values);
+		char *sql = psprintf("SELECT %s, %s::text, count(*) FROM %s " STATEMENT_ALIAS
+							 " WHERE true%s%s GROUP BY %s "
+							 "ORDER BY 3 DESC, %s LIMIT %d",
+							 quote_literal_cstr(request->names[column]),
+							 request->columns[column].expression,
+							 statement_table(request->table),
+							 search_condition(request),
+							 statement_conditions(request->conditions),
+							 request->columns[column].expression,
+							 request->columns[column].expression,
+							 max_values);
 
 		pgopt_spi_begin_as_caller(&spi);
 		(void) pgopt_spi_execute(sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);
@@ -522,7 +524,7 @@ count_leaves(FacetRequest *request, const int *numbers, text *search, bool want_
 	ListCell *lc;
 	List *leaves = statement_leaves(request->index);
 
-	foreach (lc, leaves)
+	foreach(lc, leaves)
 	{
 		Relation index = index_open(lfirst_oid(lc), AccessShareLock);
 		const CompiledQuery *compiled = NULL;
@@ -574,7 +576,8 @@ pgopt_facets(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the table to count in must be named")));
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("the table to count in must be named")));
 	request.table = PG_GETARG_OID(0);
 	search_check_access(request.table);
 	request.search = PG_ARGISNULL(1) ? NULL : PG_GETARG_TEXT_PP(1);
@@ -597,8 +600,9 @@ pgopt_facets(PG_FUNCTION_ARGS)
 	request.filters = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
 	max_values = PG_ARGISNULL(4) ? INT_MAX : PG_GETARG_INT32(4);
 	if (max_values < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_values must not be negative")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_values must not be negative")));
 
 	if (prepare_request(&request, numbers))
 	{
@@ -681,7 +685,7 @@ pgopt_distribution(PG_FUNCTION_ARGS)
 	merge_lists(&request, numbers, 1, &list);
 	for (int i = 0; i < list.n; i++)
 	{
-		const Group *group = &list.groups[i];
+		const FacetGroup *group = &list.groups[i];
 		Datum values[4] = {0};
 		bool nulls[4] = {false};
 

@@ -74,8 +74,8 @@ vector_of_index(Relation index, VectorSource *source)
 		if (!IsA(call, FuncExpr) || call->funcid != F_TO_TSVECTOR_REGCONFIG_TEXT ||
 			!IsA(linitial(call->args), Const))
 			continue;
-		context = deparse_context_for(get_rel_name(index->rd_index->indrelid),
-									  index->rd_index->indrelid);
+		context =
+			deparse_context_for(get_rel_name(index->rd_index->indrelid), index->rd_index->indrelid);
 		source->vector = statement_column(index, column);
 		source->body = deparse_expression(lsecond(call->args), context, false, false);
 		source->config = DatumGetObjectId(((Const *) linitial(call->args))->constvalue);
@@ -108,7 +108,7 @@ find_vector(Oid table, VectorSource *source)
 		}
 	}
 	indexes = RelationGetIndexList(rel);
-	foreach (lc, indexes)
+	foreach(lc, indexes)
 	{
 		Relation index;
 
@@ -205,30 +205,32 @@ search_without_index(ReturnSetInfo *rsinfo, const SearchArguments *arguments)
 	query = search_query_parse(analyzer, arguments->words, arguments->length, NULL, 0, 0);
 	if (search_nothing_to_find(query, true, arguments->words))
 		return;
-	ereport(NOTICE,
-			(errmsg("table \"%s\" has no pgopt_bm25 index: every matching row is read, and ranked by ts_rank",
-					table),
-			 errhint("CREATE INDEX ON %s USING pgopt_bm25 (text columns) makes this search faster, and "
-					 "its order better.",
-					 statement_table(arguments->table))));
+	ereport(
+		NOTICE,
+		(errmsg(
+			 "table \"%s\" has no pgopt_bm25 index: every matching row is read, and ranked by ts_rank",
+			 table),
+		 errhint("CREATE INDEX ON %s USING pgopt_bm25 (text columns) makes this search faster, and "
+				 "its order better.",
+				 statement_table(arguments->table))));
 
 	tsquery = tsquery_text(query);
 	tsquery = statement_literal(tsquery, strlen(tsquery));
-	sql = psprintf("SELECT " STATEMENT_ALIAS ".tableoid::regclass, " STATEMENT_ALIAS ".ctid, %s, "
-				   "ts_rank(%s, %s::tsquery) AS score, %s FROM %s " STATEMENT_ALIAS
-				   " WHERE %s @@ %s::tsquery%s ORDER BY score DESC, " STATEMENT_ALIAS
-				   ".ctid LIMIT " INT64_FORMAT " OFFSET " INT64_FORMAT,
-				   search_key_expression(arguments->table),
-				   source.vector,
-				   tsquery,
-				   arguments->headlines ? source.body : "NULL::text",
-				   statement_table(arguments->table),
-				   source.vector,
-				   tsquery,
-				   statement_conditions(
-					   statement_parse_filters(NULL, arguments->table, arguments->filters)),
-				   arguments->limit,
-				   arguments->skip);
+	sql = psprintf(
+		"SELECT " STATEMENT_ALIAS ".tableoid::regclass, " STATEMENT_ALIAS ".ctid, %s, "
+		"ts_rank(%s, %s::tsquery) AS score, %s FROM %s " STATEMENT_ALIAS
+		" WHERE %s @@ %s::tsquery%s ORDER BY score DESC, " STATEMENT_ALIAS
+		".ctid LIMIT " INT64_FORMAT " OFFSET " INT64_FORMAT,
+		search_key_expression(arguments->table),
+		source.vector,
+		tsquery,
+		arguments->headlines ? source.body : "NULL::text",
+		statement_table(arguments->table),
+		source.vector,
+		tsquery,
+		statement_conditions(statement_parse_filters(NULL, arguments->table, arguments->filters)),
+		arguments->limit,
+		arguments->skip);
 
 	pgopt_spi_begin_as_caller(&spi);
 	(void) pgopt_spi_execute(sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);

@@ -117,9 +117,10 @@ scan_words(Relation index, Correction *corrections, int n)
 			if (buffered.n == buffered.allocated)
 			{
 				buffered.allocated = Max(1024, buffered.allocated * 2);
-				buffered.words = buffered.words == NULL
-									 ? palloc(buffered.allocated * sizeof(char *))
-									 : repalloc_huge(buffered.words, buffered.allocated * sizeof(char *));
+				buffered.words =
+					buffered.words == NULL
+						? palloc(buffered.allocated * sizeof(char *))
+						: repalloc_huge(buffered.words, buffered.allocated * sizeof(char *));
 			}
 			buffered.words[buffered.n++] = pnstrdup(word, length);
 		}
@@ -173,7 +174,7 @@ corrected_search(Relation index, Oid bound, const CompiledQuery *compiled, const
 	if (n == 0)
 		return NULL;
 
-	foreach (lc, statement_leaves(bound))
+	foreach(lc, statement_leaves(bound))
 	{
 		Relation leaf = index_open(lfirst_oid(lc), AccessShareLock);
 
@@ -214,7 +215,8 @@ search_key_expression(Oid table)
 
 		initStringInfo(&sql);
 		for (int column = 1; column <= n; column++)
-			appendStringInfo(&sql, "%s%s", column == 1 ? "" : ", ", statement_column(index, column));
+			appendStringInfo(
+				&sql, "%s%s", column == 1 ? "" : ", ", statement_column(index, column));
 		result = n == 1 ? psprintf("%s::text", sql.data) : psprintf("ROW(%s)::text", sql.data);
 		index_close(index, AccessShareLock);
 	}
@@ -240,12 +242,12 @@ body_expression(Relation index, Relation declared)
 
 void
 search_return_rows(ReturnSetInfo *rsinfo, Analyzer *analyzer, const SearchQuery *query,
-			const HeadlineOptions *options, const char *searched, int64 skip)
+				   const HeadlineOptions *options, const char *searched, int64 skip)
 {
 	Datum searched_text = CStringGetTextDatum(searched);
 	TupleDesc descriptor = SPI_tuptable->tupdesc;
-	MemoryContext row_context = AllocSetContextCreate(
-		CurrentMemoryContext, "pgopt search row", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext row_context =
+		AllocSetContextCreate(CurrentMemoryContext, "pgopt search row", ALLOCSET_DEFAULT_SIZES);
 
 	for (uint64 i = 0; i < SPI_tuptable->numvals; i++)
 	{
@@ -266,11 +268,8 @@ search_return_rows(ReturnSetInfo *rsinfo, Analyzer *analyzer, const SearchQuery 
 		{
 			text *document = DatumGetTextPP(values[RESULT_HEADLINE]);
 
-			values[RESULT_HEADLINE] = PointerGetDatum(search_headline(analyzer,
-																	  query,
-																	  VARDATA_ANY(document),
-																	  VARSIZE_ANY_EXHDR(document),
-																	  options));
+			values[RESULT_HEADLINE] = PointerGetDatum(search_headline(
+				analyzer, query, VARDATA_ANY(document), VARSIZE_ANY_EXHDR(document), options));
 		}
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		MemoryContextSwitchTo(old);
@@ -357,8 +356,8 @@ search_with_index(ReturnSetInfo *rsinfo, Oid bound, const SearchArguments *argum
 	declared = relation_open(bound, AccessShareLock);
 	sql = psprintf("SELECT " STATEMENT_ALIAS ".tableoid::regclass, " STATEMENT_ALIAS ".ctid, %s, "
 				   "(- (" STATEMENT_ALIAS " %s %s))::real, %s FROM %s " STATEMENT_ALIAS
-				   " WHERE " STATEMENT_ALIAS " %s %s%s ORDER BY " STATEMENT_ALIAS " %s %s LIMIT " INT64_FORMAT
-				   " OFFSET " INT64_FORMAT,
+				   " WHERE " STATEMENT_ALIAS " %s %s%s ORDER BY " STATEMENT_ALIAS
+				   " %s %s LIMIT " INT64_FORMAT " OFFSET " INT64_FORMAT,
 				   search_key_expression(arguments->table),
 				   statement_operator("<@>"),
 				   statement_literal(words, length),
@@ -397,8 +396,7 @@ search_check_access(Oid table)
 				 errhint("Name a table, partitioned table or materialized view.")));
 	if (pg_class_aclcheck(table, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
 		pg_attribute_aclcheck_all(table, GetUserId(), ACL_SELECT, ACLMASK_ALL) != ACLCHECK_OK)
-		aclcheck_error(
-			ACLCHECK_NO_PRIV, get_relkind_objtype(kind), get_rel_name(table));
+		aclcheck_error(ACLCHECK_NO_PRIV, get_relkind_objtype(kind), get_rel_name(table));
 }
 
 Datum
@@ -411,8 +409,9 @@ pgopt_search(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the table to search must be named")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("the table to search must be named")));
 	arguments.table = PG_GETARG_OID(0);
 	words = PG_ARGISNULL(1) ? cstring_to_text("") : PG_GETARG_TEXT_PP(1);
 	arguments.words = text_to_cstring(words);
@@ -424,9 +423,10 @@ pgopt_search(PG_FUNCTION_ARGS)
 	arguments.correct = !PG_ARGISNULL(6) && PG_GETARG_BOOL(6);
 
 	if (arguments.limit < 0 || arguments.limit > MAX_RESULTS || arguments.skip < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("max_results must be between 0 and %d, and skip not negative", MAX_RESULTS)));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("max_results must be between 0 and %d, and skip not negative", MAX_RESULTS)));
 
 	search_check_access(arguments.table);
 	index = search_find_index(arguments.table);

@@ -34,11 +34,12 @@ statement_column(Relation index, int column)
 		return psprintf("%s.%s",
 						STATEMENT_ALIAS,
 						quote_identifier(get_attname(index->rd_index->indrelid, attno, false)));
-	return psprintf("(%s)",
-					TextDatumGetCString(DirectFunctionCall3(pg_get_indexdef_ext,
-															ObjectIdGetDatum(RelationGetRelid(index)),
-															Int32GetDatum(column),
-															BoolGetDatum(false))));
+	return psprintf(
+		"(%s)",
+		TextDatumGetCString(DirectFunctionCall3(pg_get_indexdef_ext,
+												ObjectIdGetDatum(RelationGetRelid(index)),
+												Int32GetDatum(column),
+												BoolGetDatum(false))));
 }
 
 /* The expression of an index column. */
@@ -68,9 +69,9 @@ statement_column_name(Relation index, int column)
 		IsA(lsecond(((OpExpr *) expression)->args), Const))
 	{
 		Const *key = lsecond(((OpExpr *) expression)->args);
-		char *operator = get_opname(((OpExpr *) expression)->opno);
+		char *operator= get_opname(((OpExpr *) expression)->opno);
 
-		if (operator != NULL && strcmp(operator, "->>") == 0 && key->consttype == TEXTOID &&
+		if (operator!= NULL && strcmp(operator, "->>") == 0 && key->consttype == TEXTOID &&
 			!key->constisnull)
 			return TextDatumGetCString(key->constvalue);
 	}
@@ -147,12 +148,13 @@ scalar_text(const JsonbValue *value, const char *key)
 		case jbvBool:
 			return pstrdup(value->val.boolean ? "true" : "false");
 		default:
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("the filter on \"%s\" has a value that is no string, number or boolean",
-							key),
-					 errhint("Use {\"column\": value}, {\"column\": [values]}, {\"column\": null} or "
-							 "{\"column\": {\"gte\": value, \"lt\": value}}.")));
+			ereport(
+				ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the filter on \"%s\" has a value that is no string, number or boolean",
+						key),
+				 errhint("Use {\"column\": value}, {\"column\": [values]}, {\"column\": null} or "
+						 "{\"column\": {\"gte\": value, \"lt\": value}}.")));
 	}
 	return NULL;
 }
@@ -246,10 +248,11 @@ statement_parse_filters(Relation index, Oid table, Jsonb *filters)
 	if (filters == NULL)
 		return NIL;
 	if (!JB_ROOT_IS_OBJECT(filters))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("filters must be a JSON object"),
-				 errhint("For example '{\"document_type\": [\"PL\", \"PEC\"], \"state\": \"SP\"}'.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("filters must be a JSON object"),
+			 errhint("For example '{\"document_type\": [\"PL\", \"PEC\"], \"state\": \"SP\"}'.")));
 
 	it = JsonbIteratorInit(&filters->root);
 	(void) JsonbIteratorNext(&it, &part, true);
@@ -279,15 +282,17 @@ statement_resolve_column(Relation index, Oid table, const char *name, FilterCond
 	}
 	attno = get_attnum(table, name);
 	if (attno <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no column \"%s\" to filter or count by", name),
-				 index == NULL
-					 ? 0
-					 : errhint("Filter columns of the index \"%s\": %s. Other columns of the table can be "
-							   "used too.",
-							   RelationGetRelationName(index),
-							   filter_names(index))));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("there is no column \"%s\" to filter or count by", name),
+			 index == NULL
+				 ? 0
+				 : errhint(
+					   "Filter columns of the index \"%s\": %s. Other columns of the table can be "
+					   "used too.",
+					   RelationGetRelationName(index),
+					   filter_names(index))));
 	column->expression = psprintf("%s.%s", STATEMENT_ALIAS, quote_identifier(name));
 	column->type = get_atttype(table, attno);
 }
@@ -306,7 +311,7 @@ statement_conditions(List *conditions)
 	ListCell *lc;
 
 	initStringInfo(&sql);
-	foreach (lc, conditions)
+	foreach(lc, conditions)
 	{
 		FilterCondition *condition = lfirst(lc);
 		char *type = format_type_be_qualified(condition->type);
@@ -324,7 +329,7 @@ statement_conditions(List *conditions)
 				break;
 			case FILTER_ANY:
 				appendStringInfoString(&sql, "= ANY (ARRAY[");
-				foreach (value, condition->values)
+				foreach(value, condition->values)
 				{
 					append_value(&sql, lfirst(value), type);
 					if (lnext(condition->values, value) != NULL)
@@ -377,16 +382,15 @@ make_scan_key(Relation index, const FilterCondition *condition, ScanKey key)
 		return;
 	}
 
-	operator = get_opfamily_member(
+	operator= get_opfamily_member(
 		index->rd_opfamily[column - 1], declared, declared, condition->strategy);
 	getTypeInputInfo(condition->type, &input, &parameter);
-	foreach (lc, condition->values)
+	foreach(lc, condition->values)
 	{
 		int i = foreach_current_index(lc);
 
 		nulls[i] = lfirst(lc) == NULL;
-		values[i] =
-			nulls[i] ? (Datum) 0 : OidInputFunctionCall(input, lfirst(lc), parameter, -1);
+		values[i] = nulls[i] ? (Datum) 0 : OidInputFunctionCall(input, lfirst(lc), parameter, -1);
 	}
 	if (condition->kind == FILTER_ANY)
 	{
@@ -422,7 +426,7 @@ statement_scan_keys(Relation index, List *conditions, ScanKey *keys, int *nkeys)
 
 	*nkeys = list_length(conditions);
 	*keys = palloc(Max(*nkeys, 1) * sizeof(ScanKeyData));
-	foreach (lc, conditions)
+	foreach(lc, conditions)
 	{
 		FilterCondition *condition = lfirst(lc);
 
@@ -440,7 +444,7 @@ statement_leaves(Oid index)
 	List *leaves = NIL;
 	ListCell *lc;
 
-	foreach (lc, all)
+	foreach(lc, all)
 		if (get_rel_relkind(lfirst_oid(lc)) == RELKIND_INDEX)
 			leaves = lappend_oid(leaves, lfirst_oid(lc));
 	return leaves;

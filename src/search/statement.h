@@ -59,8 +59,8 @@ typedef struct FilterCondition
 extern List *statement_parse_filters(Relation index, Oid table, Jsonb *filters);
 
 /* Finds one column by its name, or raises that error: sets column, expression and type. */
-extern void statement_resolve_column(Relation index, Oid table, const char *name,
-									 FilterCondition *column);
+extern void
+statement_resolve_column(Relation index, Oid table, const char *name, FilterCondition *column);
 
 /* " AND ..." for them. */
 extern char *statement_conditions(List *conditions);
