@@ -705,8 +705,8 @@ append_fragment(const Headline *headline, StringInfo out, const Range *fragment,
 	const char *p = headline->text + fragment->offset;
 	const char *end = headline->text + fragment->end;
 	int begin = out->len;
-	bool space = false; /* wait for something to separate */
-	bool marked = false;
+	bool space = false;         /* waits for something to separate */
+	const Range *marked = NULL; /* begun, and not ended */
 
 	if (!options->escape_html)
 	{
@@ -718,7 +718,7 @@ append_fragment(const Headline *headline, StringInfo out, const Range *fragment,
 		uint32 offset = p - headline->text;
 		int skip = search_space(p, end);
 		int markup = 0;
-		bool mark_here;
+		const Range *here = NULL;
 
 		if (skip > 0)
 		{
@@ -730,15 +730,16 @@ append_fragment(const Headline *headline, StringInfo out, const Range *fragment,
 			markup = markup_length(p, end);
 		while (*mark < marks_end && (*mark)->end <= offset)
 			(*mark)++;
-		mark_here = markup == 0 && *mark < marks_end && (*mark)->offset <= offset;
+		if (markup == 0 && *mark < marks_end && (*mark)->offset <= offset)
+			here = *mark;
 
-		if (marked && !mark_here)
+		if (marked != NULL && marked != here)
 			appendStringInfoString(out, options->stop_sel);
 		if (space)
 			appendStringInfoChar(out, ' ');
-		if (mark_here && !marked)
+		if (here != NULL && marked != here)
 			appendStringInfoString(out, options->start_sel);
-		marked = mark_here;
+		marked = here;
 		space = false;
 		if (markup > 0)
 			appendBinaryStringInfo(out, p, markup);
@@ -748,7 +749,7 @@ append_fragment(const Headline *headline, StringInfo out, const Range *fragment,
 			appendStringInfoCharMacro(out, *p);
 		p += Max(markup, 1);
 	}
-	if (marked)
+	if (marked != NULL)
 		appendStringInfoString(out, options->stop_sel);
 }
 

@@ -1,0 +1,83 @@
+--
+-- What users write into a search: how it is read shows in what a headline marks.
+--
+CREATE EXTENSION IF NOT EXISTS pgopt;
+\pset format unaligned
+\pset tuples_only on
+
+CREATE VIEW search_query_text AS SELECT
+	'A secretaria de saúde compra guarda-chuvas. Decreto-lei 200/1967; Lei nº 8.666/1993, art. 5º. '
+	'O frete do transporte escolar na zona rural; a zona urbana.'::text AS body;
+CREATE FUNCTION search_query_marks(VARIADIC searches text[]) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT s || '  =>  ' || coalesce((SELECT string_agg(m[1], ' | ')
+	                                    FROM search_query_text, regexp_matches(pgopt_headline(body, s, '[', ']', 1, 100, escape_html => false), '\[([^]]*)\]', 'g') m), 'nothing')
+	  FROM unnest(searches) WITH ORDINALITY u (s, n) ORDER BY n
+$$;
+
+-- words: any accents, any inflection, any order, no stop words
+SELECT search_query_marks('saude', 'SAÚDE secretarias', 'licitação', 'a de o', '', '   ', '?!...', 'rurais escolares');
+
+-- phrases, in any quotes; stop words keep their places
+SELECT search_query_marks('"zona rural"', '“zona rural”', '«zona rural»', '"rural zona"', '"secretaria de saude"', '"secretaria saude"',
+	'"secretaria da saude"', '"frete"', '"a" "de o"', '""', '"zona urbana" rural', 'zona"rural"frete');
+-- one that is not closed ends with the text
+SELECT search_query_marks('frete "zona rural', 'frete "', '"', '"""');
+
+-- minus and plus, at the beginning of a word only
+SELECT search_query_marks('frete -escolar', '+frete escolar', '-frete', 'escolar -"zona rural" zona', 'escolar +"zona rural"', '"zona urbana"-frete escolar',
+	'escolar-frete', 'escolar - frete', 'escolar --frete', 'escolar -', '-', '+', '+-', '- -', '-"', '+"zona rural');
+-- words with hyphens are words
+SELECT search_query_marks('guarda-chuva', '+guarda-chuva', '"guarda chuva"', 'decreto-lei', '-decreto-lei lei', '+decreto-lei');
+
+-- numbers are found however they are written
+SELECT search_query_marks('8666/93', 'lei 8.666/1993', 'lei 8666', '"lei 8.666"', '"lei nº 8.666/1993"', '+8666/1993', 'lei -8.666/1993', 'art. 5º', 'art 5', '200/1967');
+
+-- what looks like a column and is none is a word
+SELECT search_query_marks('escolar:frete', 'http://zona', ':frete', 'frete:', '-title:frete rural', '(frete)', 'zona,rural;frete', 'frete' || chr(160) || '-zona');
+
+-- no nesting, no operators but these
+SELECT search_query_marks('((((frete))))', 'frete & !zona | rural', 'frete <-> zona', 'frete:*', '''frete''', '\frete', E'frete\t\n-zona');
+
+--
+-- Limits
+--
+\set SHOW_CONTEXT never
+SELECT pgopt_headline('frete', repeat('frete ', 200000));
+SELECT pgopt_headline('frete', (SELECT string_agg('palavra' || translate(i::text, '0123456789', 'abcdefghij'), ' ') FROM generate_series(1, 400) i));
+SELECT pgopt_headline('frete', (SELECT string_agg('"x' || chr(97 + i) || 'x x' || chr(97 + j / 2) || repeat('y', j % 2) || 'x"', ' ') FROM generate_series(0, 25) i, generate_series(0, 49) j));
+SELECT pgopt_headline('frete', '"' || repeat('zona rural ', 1025) || '"');
+
+-- as much as is allowed, in no time
+CREATE TEMP TABLE search_query_long (name text, search text);
+INSERT INTO search_query_long VALUES
+	('one word', repeat('frete ', 174000)),
+	('signs', repeat('- ', 500000) || 'frete'),
+	('signed words', repeat('-a +o ', 170000) || 'frete'),
+	('quotes', repeat('"', 1000000) || 'frete'),
+	('phrases', repeat('"zona rural" ', 80000) || 'frete'),
+	('colons', repeat('a:b:', 250000) || ' frete'),
+	('one long word', repeat('x', 1000000) || ' frete'),
+	('spaces', repeat(' ', 1000000) || 'frete'),
+	('parentheses', repeat('(', 500000) || 'frete' || repeat(')', 500000)),
+	('plus', repeat('+', 1000000) || ' frete');
+SELECT name, pgopt_headline('zona rural: frete', search, '[', ']') FROM search_query_long;
+DO $$
+DECLARE
+	began timestamptz;
+	slow text;
+BEGIN
+	FOR slow IN SELECT name FROM search_query_long LOOP
+		began := clock_timestamp();
+		PERFORM pgopt_headline('frete', search) FROM search_query_long WHERE name = slow;
+		IF clock_timestamp() - began > interval '5 seconds' THEN
+			RAISE WARNING '% took %', slow, clock_timestamp() - began;
+		END IF;
+	END LOOP;
+END $$;
+
+-- the type is a text to whoever looks at it
+SELECT 'transporte "zona rural" -frete'::pgopt_query;
+SELECT repeat('frete ', 3)::pgopt_query::text;
+
+DROP FUNCTION search_query_marks(text[]);
+DROP VIEW search_query_text;
