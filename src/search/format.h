@@ -34,24 +34,24 @@
 #include "storage/bufpage.h"
 #include "storage/itemptr.h"
 
-#define SEARCH_MAGIC          0x53425047 /* "GPBS" */
-#define SEARCH_VERSION        1
-#define SEARCH_META_BLOCK     0
-#define SEARCH_FREE_BLOCK     1
-#define SEARCH_FIRST_BLOCK    2
-#define SEARCH_PAGE_ID        0xFFA5
-#define SEARCH_MAX_FIELDS     8   /* text columns */
-#define SEARCH_MAX_FILTERS    24  /* filter columns */
-#define SEARCH_MAX_SEGMENTS   120
-#define SEARCH_MAX_TERM       255 /* bytes */
-#define SEARCH_BLOCK_SIZE     128 /* postings in a block */
-#define SEARCH_MAX_DOCUMENTS  ((uint32) 0xFFFFFF00) /* in one segment */
+#define SEARCH_MAGIC         0x53425047 /* "GPBS" */
+#define SEARCH_VERSION       1
+#define SEARCH_META_BLOCK    0
+#define SEARCH_FREE_BLOCK    1
+#define SEARCH_FIRST_BLOCK   2
+#define SEARCH_PAGE_ID       0xFFA5
+#define SEARCH_MAX_FIELDS    8  /* text columns */
+#define SEARCH_MAX_FILTERS   24 /* filter columns */
+#define SEARCH_MAX_SEGMENTS  120
+#define SEARCH_MAX_TERM      255                   /* bytes */
+#define SEARCH_BLOCK_SIZE    128                   /* postings in a block */
+#define SEARCH_MAX_DOCUMENTS ((uint32) 0xFFFFFF00) /* in one segment */
 
 typedef enum SearchPageKind
 {
 	SEARCH_PAGE_META = 1,
-	SEARCH_PAGE_FREE,    /* the list of free extents */
-	SEARCH_PAGE_HEADER,  /* a segment's header: always a page of its own outside the logical pages */
+	SEARCH_PAGE_FREE,   /* the list of free extents */
+	SEARCH_PAGE_HEADER, /* a segment's header: always a page of its own outside the logical pages */
 	SEARCH_PAGE_SEGMENT, /* a segment's logical page */
 	SEARCH_PAGE_PENDING, /* write buffer */
 	SEARCH_PAGE_RESTORE  /* restoring table */
@@ -60,24 +60,25 @@ typedef enum SearchPageKind
 /* At the end of every page. */
 typedef struct SearchPageOpaque
 {
-	uint64 owner;  /* segment, insert into the write buffer, ...; 0 on meta and free page */
-	uint32 next;   /* next logical page of the stream (segments), next block (chains), or InvalidBlockNumber */
-	uint16 kind;   /* SearchPageKind */
-	uint16 id;     /* SEARCH_PAGE_ID */
+	uint64 owner; /* segment, insert into the write buffer, ...; 0 on meta and free page */
+	uint32
+		next; /* next logical page of the stream (segments), next block (chains), or InvalidBlockNumber */
+	uint16 kind; /* SearchPageKind */
+	uint16 id;   /* SEARCH_PAGE_ID */
 } SearchPageOpaque;
 
 #define SearchPageGetOpaque(page) ((SearchPageOpaque *) PageGetSpecialPointer(page))
 
 /* Bytes of content on a page, and where they begin.  pd_lower ends them. */
-#define SEARCH_PAGE_OFFSET  MAXALIGN(SizeOfPageHeaderData)
-#define SEARCH_PAGE_CONTENT (BLCKSZ - SEARCH_PAGE_OFFSET - MAXALIGN(sizeof(SearchPageOpaque)))
+#define SEARCH_PAGE_OFFSET      MAXALIGN(SizeOfPageHeaderData)
+#define SEARCH_PAGE_CONTENT     (BLCKSZ - SEARCH_PAGE_OFFSET - MAXALIGN(sizeof(SearchPageOpaque)))
 #define SearchPageContent(page) ((char *) (page) + SEARCH_PAGE_OFFSET)
 
 /* A place in a segment: logical page << 13 | offset in the page's content. */
 typedef uint64 SegmentPointer;
-#define SEGMENT_POINTER(page, offset)  (((uint64) (page) << 13) | (offset))
-#define SegmentPointerPage(pointer)    ((uint32) ((pointer) >> 13))
-#define SegmentPointerOffset(pointer)  ((uint32) ((pointer) &0x1FFF))
+#define SEGMENT_POINTER(page, offset) (((uint64) (page) << 13) | (offset))
+#define SegmentPointerPage(pointer)   ((uint32) ((pointer) >> 13))
+#define SegmentPointerOffset(pointer) ((uint32) ((pointer) &0x1FFF))
 
 /* --- meta page ---------------------------------------------------------------- */
 
@@ -96,11 +97,11 @@ typedef struct SearchMeta
 {
 	uint32 magic;
 	uint32 version;
-	uint16 nfields;   /* as the index was built; a check against the catalog */
+	uint16 nfields; /* as the index was built; a check against the catalog */
 	uint16 nfilters;
-	bool positions;   /* are positions kept? */
+	bool positions; /* are positions kept? */
 	uint64 next_owner;
-	uint64 stemmer;   /* fingerprint of the analysis at build time; another one now means REINDEX */
+	uint64 stemmer; /* fingerprint of the analysis at build time; another one now means REINDEX */
 	BlockNumber restore; /* first page of the restoring table, or InvalidBlockNumber */
 	uint64 restore_owner;
 	uint32 restore_words;
@@ -133,6 +134,15 @@ typedef struct SearchFreeList
 	FreeExtent extents[FLEXIBLE_ARRAY_MEMBER];
 } SearchFreeList;
 
+/* Entries on a page of a segment's arrays. */
+#define TIDS_PER_PAGE    (SEARCH_PAGE_CONTENT / sizeof(ItemPointerData))
+#define LENGTHS_PER_PAGE SEARCH_PAGE_CONTENT
+#define DELETED_PER_PAGE \
+	(SEARCH_PAGE_CONTENT / sizeof(uint64) * 64) /* bit i % 64 of uint64 i / 64 */
+
+/* A filter's value may have that many bytes at most. */
+#define SEARCH_MAX_FILTER_VALUE 2000
+
 /* --- segment header ------------------------------------------------------------- */
 
 typedef struct Extent
@@ -148,7 +158,7 @@ typedef struct FilterHeader
 	uint32 width;      /* bytes a code: 1, 2 or 4 */
 	uint32 dictionary_page;
 	uint32 dictionary_pages;
-	uint32 nvalues;    /* distinct, NULL not counted */
+	uint32 nvalues; /* distinct, NULL not counted */
 } FilterHeader;
 
 typedef struct SegmentHeader
@@ -168,7 +178,7 @@ typedef struct SegmentHeader
 	uint32 tids_page;
 	uint32 lengths_page;
 	uint32 deleted_page;
-	uint32 terms_root; /* logical page; InvalidBlockNumber: no terms */
+	uint32 terms_root;   /* logical page; InvalidBlockNumber: no terms */
 	uint32 terms_height; /* 0: the root is a leaf */
 	uint32 terms_first_leaf;
 	uint32 words_root;
@@ -184,10 +194,10 @@ typedef struct SegmentHeader
 /* What the dictionary knows of a term. */
 typedef struct TermInfo
 {
-	uint32 df;          /* documents that hold it, deleted ones too */
-	uint32 max_impact;  /* over all blocks, as in SkipEntry */
-	SegmentPointer postings; /* first block */
-	SegmentPointer skips;    /* first SkipEntry; 0 when df <= SEARCH_BLOCK_SIZE */
+	uint32 df;                /* documents that hold it, deleted ones too */
+	uint32 max_impact;        /* over all blocks, as in SkipEntry */
+	SegmentPointer postings;  /* first block */
+	SegmentPointer skips;     /* first SkipEntry; 0 when df <= SEARCH_BLOCK_SIZE */
 	SegmentPointer positions; /* first byte; 0 when positions are not kept */
 } TermInfo;
 
@@ -197,14 +207,17 @@ typedef struct TermInfo
  */
 typedef struct SkipEntry
 {
-	uint32 last;       /* last document of the block */
+	uint32 last; /* last document of the block */
 	uint16 max_impact;
-	uint16 offset;     /* SegmentPointerOffset of the block */
-	uint32 page;       /* SegmentPointerPage of the block */
+	uint16 offset; /* SegmentPointerOffset of the block */
+	uint32 page;   /* SegmentPointerPage of the block */
 	uint32 positions_page;
 	uint16 positions_offset;
 	uint16 unused;
 } SkipEntry;
+
+#define SEGMENT_MAX_EXTENTS \
+	((SEARCH_PAGE_CONTENT - offsetof(SegmentHeader, extents)) / sizeof(Extent))
 
 #define SKIPS_PER_PAGE (SEARCH_PAGE_CONTENT / sizeof(SkipEntry))
 

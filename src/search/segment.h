@@ -10,8 +10,10 @@
  * Readers take a share lock on one page at a time, check its owner, copy what
  * they need, and let go: nothing is locked between calls.  When a page has
  * another owner, the segment is gone: the reader's `stale` is set, the call
- * says that there is nothing more, and the caller starts again with a new
- * view.  Everything else that does not fit is a corrupted index: an error.
+ * says that there is nothing more (arrays are zeros then, a filter's value is
+ * (Datum) 0, a loaded block is empty), and the caller starts again with a new
+ * view.  That the meta page no longer lists the segment is checked first.
+ * Everything else that does not fit is a corrupted index: an error.
  *
  * Memory: a reader, writer or cursor lives in the context that was current
  * when it was made.
@@ -33,10 +35,13 @@ typedef struct SegmentReader SegmentReader;
 /* `stale` is set for good when the segment is found to be replaced; may be shared by many readers. */
 extern SegmentReader *segment_open(Relation index, const SearchSettings *settings,
 								   const SegmentEntry *entry, bool *stale);
-extern SegmentReader *segment_open_temporary(BufFile *file, const SearchSettings *settings,
-											 SegmentHeader *header);
+extern SegmentReader *
+segment_open_temporary(BufFile *file, const SearchSettings *settings, SegmentHeader *header);
 extern void segment_close(SegmentReader *reader);
 extern const SegmentHeader *segment_header(const SegmentReader *reader);
+
+/* The block of the file that holds a logical page: for who changes deleted bits. */
+extern BlockNumber segment_block(SegmentReader *reader, uint32 page);
 
 extern bool segment_find_term(SegmentReader *reader, const char *term, int length, TermInfo *info);
 
@@ -55,25 +60,28 @@ extern void segment_deleted(SegmentReader *reader, uint32 from, uint32 n, uint64
 extern uint32 segment_filter_upto(SegmentReader *reader, int filter, Datum value, bool inclusive);
 extern Datum segment_filter_value(SegmentReader *reader, int filter, uint32 code); /* palloc'd */
 
-/* Postings of one term. */
+/* Postings of one term.  Memory: 5 kB, and a page when there are skip entries or positions are read. */
 typedef struct PostingCursor
 {
 	SegmentReader *reader;
 	TermInfo info;
 	uint32 nblocks;
-	uint32 block;      /* loaded, or PG_UINT32_MAX */
-	int n;             /* postings in the loaded block */
-	uint32 docs[SEARCH_BLOCK_SIZE];                        /* ascending */
-	uint32 tf[SEARCH_MAX_FIELDS][SEARCH_BLOCK_SIZE];       /* occurrences in each field; only nfields rows are set */
-	uint32 fields;     /* mask of the fields that occur in the block at all; rows of others are not set */
-	/* private: cached page of skip entries, cached positions */
-	SkipEntry *skips;
+	uint32 block;                   /* loaded, or PG_UINT32_MAX */
+	int n;                          /* postings in the loaded block */
+	uint32 docs[SEARCH_BLOCK_SIZE]; /* ascending */
+	uint32 tf[SEARCH_MAX_FIELDS]
+			 [SEARCH_BLOCK_SIZE]; /* occurrences in each field; only nfields rows are set */
+	uint32
+		fields; /* mask of the fields that occur in the block at all; rows of others are not set */
+	/* private */
+	MemoryContext context;
+	SkipEntry *skips; /* those of one page, of blocks [skips_first, skips_first + skips_n) */
 	uint32 skips_first;
 	uint32 skips_n;
-	SegmentPointer positions;
-	uint32 *position_counts; /* prefix sums */
-	char *position_bytes;
-	int position_block;
+	struct PostingSkipPage *skip_pages; /* the pages that are known, from the first on */
+	uint32 skip_pages_n;
+	uint32 skip_pages_size;
+	struct PostingPositions *positions;
 } PostingCursor;
 
 extern void posting_open(PostingCursor *cursor, SegmentReader *reader, const TermInfo *info);
@@ -89,7 +97,8 @@ extern void posting_load(PostingCursor *cursor, uint32 block);
 /*
  * Positions of the i-th posting of the loaded block, ascending, and their
  * number; position = place in the document << field bits | field (settings).
- * The array is the cursor's and lives until the next call.
+ * The array is the cursor's and lives until the next call.  Asking for
+ * ascending i reads every page once.
  */
 extern int posting_positions(PostingCursor *cursor, int i, const uint32 **positions);
 extern void posting_close(PostingCursor *cursor);
@@ -123,13 +132,20 @@ extern SegmentWriter *segment_writer_begin_temporary(BufFile *file, const Search
 													 float4 average_length);
 extern void segment_writer_add_document(SegmentWriter *writer, ItemPointer tid, uint32 length);
 
-/* Values ascending by the filter's order, without NULL and duplicates; codes of all documents follow by number. */
+/*
+ * Values ascending by the filter's order, without NULL and duplicates, of
+ * SEARCH_MAX_FILTER_VALUE bytes at most; codes of all documents follow by number.
+ */
 extern void segment_writer_begin_filter(SegmentWriter *writer, int filter, uint32 nvalues);
 extern void segment_writer_add_filter_value(SegmentWriter *writer, Datum value);
 extern void segment_writer_add_filter_code(SegmentWriter *writer, uint32 code);
 
 extern void segment_writer_begin_term(SegmentWriter *writer, const char *term, int length);
-/* tf[] has nfields entries, positions sum(tf) ascending ones (ignored when they are not kept). */
+/*
+ * tf[] has nfields entries, positions sum(tf) (ignored when they are not kept):
+ * those of the first field, then those of the second ..., whose places ascend
+ * altogether, as document.h has it.
+ */
 extern void segment_writer_add_posting(SegmentWriter *writer, uint32 doc, const uint32 *tf,
 									   const uint32 *positions, uint32 npositions);
 extern void segment_writer_end_term(SegmentWriter *writer);
@@ -142,14 +158,17 @@ extern void segment_writer_add_word(SegmentWriter *writer, const char *word, int
  * page.  For a temporary segment *header is a palloc'd copy.
  */
 extern void segment_writer_set_unlogged(SegmentWriter *writer);
-extern void segment_writer_finish(SegmentWriter *writer, SegmentEntry *entry, SegmentHeader **header);
+extern void
+segment_writer_finish(SegmentWriter *writer, SegmentEntry *entry, SegmentHeader **header);
 
 /* --- merging ---------------------------------------------------------------------- */
 
 /*
  * Writes the live documents of the readers, in their order, through the
  * writer (begun, not finished).  Costs one pass over all postings; memory:
- * 4 bytes a document, and a page or two a reader and stream.
+ * 4 bytes a document and filter value of the readers with deleted documents,
+ * 4 bytes a filter value of the others, and three pages a reader.  The total
+ * length leaves out what deleted documents have by their quantised lengths.
  */
 extern void segment_merge(SegmentReader **readers, int nreaders, SegmentWriter *writer);
 
