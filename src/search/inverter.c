@@ -30,6 +30,7 @@
 #include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "inverter.h"
 
 #define NONE        PG_UINT32_MAX

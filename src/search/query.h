@@ -25,6 +25,7 @@
 #include "fmgr.h"
 #include "nodes/pg_list.h"
 
+#include "compat.h"
 #include "analysis.h"
 
 /* The SQL type pgopt_query: a search bound to an index. */

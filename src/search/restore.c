@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "analysis_private.h"
 
 #define TABLE_VERSION   1
