@@ -311,4 +311,17 @@ compat_extend_by(Relation rel, uint32 *count)
 #define COMPAT_WORDOP_MORE_ARGUMENTS
 #endif
 
+/* 18 counts searches for EXPLAIN too. */
+#if PG_VERSION_NUM >= 180000
+#define compat_count_index_scan(scan)                   \
+	do                                                  \
+	{                                                   \
+		pgstat_count_index_scan((scan)->indexRelation); \
+		if ((scan)->instrument)                         \
+			(scan)->instrument->nsearches++;            \
+	} while (0)
+#else
+#define compat_count_index_scan(scan) pgstat_count_index_scan((scan)->indexRelation)
+#endif
+
 #endif /* PGOPT_COMPAT_H */

@@ -69,14 +69,21 @@ length_decode(uint8 code)
 	return ((uint32) ((code - 40) % 8 + 8) << shift) + 24;
 }
 
-/* The K of tf / (tf + K), by length code. */
+/* The K of tf / (tf + K), by length code; above 0 also where k1 is 0. */
+static inline double
+score_norm(const CollectionStats *stats, uint8 code)
+{
+	double norm = stats->k1 * (1.0 - stats->b +
+							   stats->b * length_decode(code) / Max(stats->average_length, 1e-9));
+
+	return Max(norm, 1e-300);
+}
+
 static inline void
 score_norms(const CollectionStats *stats, double norms[256])
 {
 	for (int code = 0; code < 256; code++)
-		norms[code] = stats->k1 * (1.0 - stats->b +
-								   stats->b * length_decode((uint8) code) /
-									   Max(stats->average_length, 1e-9));
+		norms[code] = score_norm(stats, (uint8) code);
 }
 
 /* One term's part; weight = boost * idf, tf = sum over fields of weight * occurrences > 0. */
@@ -112,13 +119,30 @@ score_bound_scale(double built_k1, double built_b, double built_average,
 	return Max(1.0, Max(at_zero, at_infinity));
 }
 
-static inline Score
-score_bound(double weight, uint32 impact, double scale)
+typedef struct ScoreBound
 {
-	double bound = impact / 65535.0 * scale;
+	double factor; /* of an impact */
+	double cap;
+} ScoreBound;
 
-	/* One unit more for rounding, and a little for the floating point before it. */
-	return (Score) (weight * Min(bound, 1.0) * SCORE_UNIT * (1 + 1e-9)) + 2;
+static inline ScoreBound
+score_bound_prepare(double weight, double scale)
+{
+	ScoreBound bound;
+
+	/* A little more for the floating point that follows. */
+	bound.cap = weight * SCORE_UNIT * (1 + 1e-9);
+	bound.factor = bound.cap * scale / 65535.0;
+	return bound;
+}
+
+static inline Score
+score_bound(const ScoreBound *bound, uint32 impact)
+{
+	double part = impact * bound->factor;
+
+	/* One unit more for rounding, and one for the fraction that is cut off. */
+	return (Score) Min(part, bound->cap) + 2;
 }
 
 #endif /* PGOPT_SEARCH_SCORE_H */

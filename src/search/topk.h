@@ -48,8 +48,8 @@ typedef struct SearchView SearchView;
  * IS [NOT] NULL), all of which must hold.  Lives in a context of its own below
  * the current one.
  */
-extern SearchView *search_view_open(Relation index, const SearchQuery *query, ScanKey filters,
-									int nfilters);
+extern SearchView *
+search_view_open(Relation index, const SearchQuery *query, ScanKey filters, int nfilters);
 extern void search_view_close(SearchView *view);
 
 /* This index's part of the statistics (adds to *stats): call for each partition's view, then set the sum. */
@@ -62,22 +62,32 @@ extern void search_view_set_stats(SearchView *view, const SearchStats *stats);
  */
 extern int search_topk(SearchView *view, int k, SearchHit *hits);
 
+/* The best k of those that come after a hit in the order; after may be NULL. */
+extern int search_topk_after(SearchView *view, const SearchHit *after, int k, SearchHit *hits);
+
 /* The same by computing the score of every matching document: for tests. */
 extern int search_exhaustive(SearchView *view, int k, SearchHit *hits);
 
-/* Every match, in no order, until it gives false. On a replaced segment: goes on, each at most once. */
+/*
+ * Every match once, in no order, until it gives false.  When a segment's pages
+ * are used again meanwhile, which only replay on a standby does under an open
+ * snapshot, it goes on with a new view and leaves out what it has given (6
+ * bytes each are kept there); elsewhere that is a serialization failure.
+ */
 extern bool search_next(SearchView *view, ItemPointer tid);
 
 /*
  * For facets: for each match its heap pointer, the part of the index that
  * holds it (0: the write buffer; from 1 on: segments, whose codes are in the
- * order of the values, 0 for NULL), and for each of `filters`
- * (numbers from 0) the code of its value within that part.  What a code stands
- * for is asked once a code, after the matches.
+ * order of the values, 0 for NULL), and for each of `filters` (numbers from 0)
+ * the code of its value within that part; in the write buffer equal values may
+ * have several codes.  What a code stands for is asked once a code, after the
+ * matches.  When a segment's pages were used again meanwhile, both end in a
+ * serialization failure.
  */
 typedef void (*SearchMatch)(void *state, ItemPointer tid, int part, const uint32 *codes);
-extern void search_matches(SearchView *view, const int *filters, int nfilters, SearchMatch match,
-						   void *state);
+extern void
+search_matches(SearchView *view, const int *filters, int nfilters, SearchMatch match, void *state);
 extern Datum search_match_value(SearchView *view, int part, int filter, uint32 code, bool *isnull);
 
 #endif /* PGOPT_SEARCH_TOPK_H */
