@@ -94,6 +94,7 @@ compat_last_scan(Oid relid)
 /* 16 renamed what says where a relation's files are; 17 the number of a backend. */
 #if PG_VERSION_NUM >= 160000
 #include "storage/relfilelocator.h"
+#include "varatt.h"
 typedef RelFileLocator CompatFiles;
 #define compat_files(space, database, number) ((RelFileLocator){(space), (database), (number)})
 #else
