@@ -21,6 +21,7 @@
 #ifndef PGOPT_SEARCH_SEGMENT_H
 #define PGOPT_SEARCH_SEGMENT_H
 
+#include "compat.h"
 #include "format.h"
 
 #include "storage/buffile.h"
