@@ -1675,6 +1675,16 @@ COMMENT ON FUNCTION pgopt_distribution(regclass, text, text, text, jsonb) IS
 
 -- End of functions of search
 
+-- Verification of search indexes
+
+CREATE FUNCTION pgopt_search_verify(
+	index regclass, check_table boolean DEFAULT true, fraction double precision DEFAULT 1,
+	OUT part text, OUT block bigint, OUT place tid, OUT problem text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT COST 100000;
+COMMENT ON FUNCTION pgopt_search_verify(regclass, boolean, double precision) IS
+	'what is wrong with a pgopt_bm25 index: no rows when it is sound; with check_table also whether it says what its table says, of all rows or a fraction of them; for the index''s owner; searches and writes go on, VACUUM of the index waits; costs a read of the index and the table, and the analysis of the rows';
+
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION pgopt.preload_check() RETURNS void
