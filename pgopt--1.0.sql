@@ -1405,7 +1405,7 @@ CREATE TEXT SEARCH CONFIGURATION @extschema@.pgopt_portuguese (PARSER = @extsche
 COMMENT ON TEXT SEARCH CONFIGURATION @extschema@.pgopt_portuguese IS
 	'Portuguese with or without accents, and numbers however they are punctuated; for pgopt_bm25 and for tsvector alike';
 ALTER TEXT SEARCH CONFIGURATION @extschema@.pgopt_portuguese
-	ADD MAPPING FOR word, compound, date, number WITH @extschema@.pgopt_portuguese;
+	ADD MAPPING FOR word, compound, written, number WITH @extschema@.pgopt_portuguese;
 
 -- End of Portuguese analysis
 

@@ -36,10 +36,14 @@ typedef struct AnalyzerWord
 	uint64 tag_epoch; /* private */
 } AnalyzerWord;
 
+/*
+ * A compound is a number, law or date with its parts joined (8666/1993,
+ * 2026-11-21).  The parts follow as tokens of their own, the first at the
+ * same position; its offset and length cover them all.
+ */
 typedef enum TokenFlags
 {
-	TOKEN_COMPOUND =
-		1, /* a number with its parts joined (8666/1993); the parts follow as tokens of their own, the first at the same position */
+	TOKEN_COMPOUND = 1,
 	TOKEN_NUMBER = 2 /* digits: never corrected, never stemmed */
 } TokenFlags;
 

@@ -70,13 +70,29 @@ hash_word(const char *folded, int length)
 	return (uint32) (hash ^ hash >> 29);
 }
 
+static inline bool
+same_word(WordKey a, WordKey b)
+{
+	if (a.length != b.length)
+		return false;
+	for (int i = 0; i < a.length; i += 8)
+	{
+		uint64 part_a, part_b;
+
+		memcpy(&part_a, a.folded + i, 8);
+		memcpy(&part_b, b.folded + i, 8);
+		if (part_a != part_b)
+			return false;
+	}
+	return true;
+}
+
 #define SH_PREFIX          words
 #define SH_ELEMENT_TYPE    WordSlot
 #define SH_KEY_TYPE        WordKey
 #define SH_KEY             key
 #define SH_HASH_KEY(tb, k) hash_word((k).folded, (k).length)
-#define SH_EQUAL(tb, a, b) \
-	((a).length == (b).length && memcmp((a).folded, (b).folded, (a).length) == 0)
+#define SH_EQUAL(tb, a, b) same_word(a, b)
 #define SH_STORE_HASH
 #define SH_GET_HASH(tb, a) ((a)->hash)
 #define SH_SCOPE           static inline
@@ -395,7 +411,7 @@ run_portuguese(Analyzer *analyzer, const char *text, int length)
 		static const int flags[] = {[RAW_WORD] = 0,
 									[RAW_NUMBER] = TOKEN_NUMBER,
 									[RAW_COMPOUND] = TOKEN_NUMBER | TOKEN_COMPOUND,
-									[RAW_DATE] = TOKEN_NUMBER | TOKEN_COMPOUND};
+									[RAW_SPANNING] = TOKEN_NUMBER | TOKEN_COMPOUND};
 		AnalyzerWord *word;
 		OffsetMap end;
 		uint32 offset;

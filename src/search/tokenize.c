@@ -19,6 +19,8 @@
 
 #define JOINED_DIGITS 7 /* from so many on, a compound is its digits alone */
 
+#define LAW_DIGITS    6 /* at most, before the year */
+
 /* By byte: the lower-case letter, or one of these. */
 #define BYTE_SEPARATOR 0
 #define BYTE_DIGIT     1
@@ -444,7 +446,7 @@ queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
 		else
 		{
 			if (nparts == 2 && parts[1].separator == '/' && groups[last].length == 2 &&
-				digits <= 6 + 2)
+				digits <= LAW_DIGITS + 2)
 				year = 1;
 			for (int i = 0; i < nparts; i++)
 			{
@@ -452,6 +454,11 @@ queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
 					text[n++] = parts[i].separator;
 				if (i == year)
 					n += full_year(text + n, groups[parts[i].first].digits);
+				else if (parts[i].separator == ',')
+				{
+					memcpy(text + n, groups[last].digits, groups[last].length);
+					n += groups[last].length;
+				}
 				else
 					n += join_groups(groups, parts[i].first, parts[i].last, text + n);
 			}
@@ -552,9 +559,9 @@ expect_word(const unsigned char *p, const unsigned char *end, const char *word)
 	return length == (int) strlen(word) && memcmp(folded, word, length) == 0 ? p : NULL;
 }
 
-/* A day was read that ends at p: is it followed by "de novembro de 2026"? */
-static void
-queue_written_date(Tokenizer *tokenizer, const Group *day, const unsigned char *p)
+/* A day was read that ends at p: is it followed by "de novembro de 2026"?  Then the end, and the date. */
+static const unsigned char *
+read_written_date(const unsigned char *p, const unsigned char *end, const Group *day, char *out)
 {
 	static const char *const months[] = {"janeiro",
 										 "fevereiro",
@@ -568,35 +575,99 @@ queue_written_date(Tokenizer *tokenizer, const Group *day, const unsigned char *
 										 "outubro",
 										 "novembro",
 										 "dezembro"};
-	const unsigned char *end = tokenizer->end;
 	const unsigned char *year;
 	char name[16];
-	char *text;
 	int length;
 	int month = 0;
 
 	if (day->length > 2 || two_digits(day->digits, day->length) < 1 ||
 		two_digits(day->digits, day->length) > 31)
-		return;
+		return NULL;
 	p = skip_spaces(p, end);
 	if (p >= end || (*p | 0x20) != 'd' || (p = expect_word(p, end, "de")) == NULL)
-		return;
+		return NULL;
 	p = skip_spaces(p, end);
 	p = fold_run(p, end, name, sizeof(name), &length);
 	while (month < 12 &&
 		   !(length == (int) strlen(months[month]) && memcmp(name, months[month], length) == 0))
 		month++;
 	if (month == 12 || (p = expect_word(p, end, "de")) == NULL)
-		return;
+		return NULL;
 	year = skip_spaces(p, end);
 	p = year;
 	while (p < end && p - year <= 4 && IS_DIGIT(*p))
 		p++;
 	if (p - year != 4)
+		return NULL;
+	put_date(out, year, 4, month + 1, two_digits(day->digits, day->length));
+	return p;
+}
+
+/*
+ * A number that ends at p may be a law's, by its full name: "8.666, de 21 de
+ * junho de 1993", or "8.666 de 1993".  Then the end, and the four digits of
+ * the year.
+ */
+static const unsigned char *
+read_year_of_law(const unsigned char *p, const unsigned char *end, char *out)
+{
+	Group groups[TOKENIZER_MAX_GROUPS];
+	char date[10];
+	int ngroups, year;
+
+	p = skip_spaces(p, end);
+	if (p < end && *p == ',')
+		p = skip_spaces(p + 1, end);
+	if (p >= end || (*p | 0x20) != 'd' || (p = expect_word(p, end, "de")) == NULL)
+		return NULL;
+	p = skip_spaces(p, end);
+	if (p >= end || !IS_DIGIT(*p))
+		return NULL;
+	ngroups = read_groups(p, end, groups);
+	p = groups[ngroups - 1].digits + groups[ngroups - 1].length;
+	if (ngroups == 1 && groups[0].length == 4 &&
+		(memcmp(groups[0].digits, "18", 2) >= 0 && memcmp(groups[0].digits, "21", 2) < 0))
+		memcpy(date, groups[0].digits, 4);
+	else if (ngroups == 3)
+	{
+		if (!read_date(groups, date, &year))
+			return NULL;
+	}
+	else if (ngroups > 1 ||
+			 (p = read_written_date(skip_ordinal(p, end), end, &groups[0], date)) == NULL)
+		return NULL;
+	memcpy(out, date, 4);
+	return p;
+}
+
+/* A compound that is not written together: a date, or a law and its year. */
+static void
+queue_spanning(Tokenizer *tokenizer, const Group *groups, int ngroups, const unsigned char *p)
+{
+	const unsigned char *begin = groups[0].digits;
+	const unsigned char *after;
+	char text[16];
+	char *copy;
+	int length = 0;
+
+	for (int g = 0; g < ngroups; g++)
+		length += groups[g].length;
+	if (length > LAW_DIGITS)
 		return;
-	text = arena_allocate(tokenizer, 10);
-	put_date(text, year, 4, month + 1, two_digits(day->digits, day->length));
-	queue_token(tokenizer, RAW_DATE, text, 10, day->digits, p);
+	if (ngroups == 1 && (after = read_written_date(p, tokenizer->end, &groups[0], text)) != NULL)
+		length = 10;
+	else
+	{
+		length = join_groups(groups, 0, ngroups - 1, text);
+		text[length++] = '/';
+		after = read_year_of_law(p, tokenizer->end, text + length);
+		length += 4;
+	}
+	if (after == NULL)
+		return;
+	copy = arena_allocate(tokenizer, length);
+	memcpy(copy, text, length);
+	queue_token(tokenizer, RAW_SPANNING, copy, length, begin, after);
 }
 
 /* Everything that the digits at p belong to, into the queue; its end. */
@@ -611,11 +682,11 @@ read_number(Tokenizer *tokenizer, const unsigned char *p)
 	int nparts;
 
 	tokenizer->nqueued = tokenizer->taken = tokenizer->arena_used = 0;
-	if (ngroups == 1)
-		queue_written_date(tokenizer, groups, end);
+	nparts = join_thousands(groups, 0, ngroups - 1, parts);
+	if (nparts == 1)
+		queue_spanning(tokenizer, groups, ngroups, end);
 
 	/* A comma stands in a decimal number; otherwise it separates. */
-	nparts = join_thousands(groups, 0, ngroups - 1, parts);
 	if (nparts == 2 && parts[1].separator == ',')
 		queue_number(tokenizer, groups, 0, ngroups - 1, end);
 	else
@@ -656,6 +727,11 @@ read_word(Tokenizer *tokenizer, const unsigned char *begin, RawToken *token)
 		if (number != NULL)
 		{
 			tokenizer->next = number;
+			return false;
+		}
+		else if (*p == '$' && length == 1 && word[0] == 'r')
+		{
+			tokenizer->next = p;
 			return false;
 		}
 		if ((*p == '.' || *p == '/') && length == 1)

@@ -47,8 +47,8 @@ typedef enum RawKind
 	RAW_WORD,
 	RAW_NUMBER,
 	RAW_COMPOUND, /* a number with its parts joined; the parts follow, the first at the same position */
-	RAW_DATE,     /* a date written out, joined; day, month and year follow as words and numbers */
-	RAW_SKIPPED /* too long: takes a position, and is no token */
+	RAW_SPANNING, /* the same of what is not written together: a date in words, a law "8.666, de 21 de junho de 1993" */
+	RAW_SKIPPED   /* too long: takes a position, and is no token */
 } RawKind;
 
 typedef struct RawToken

@@ -5,9 +5,11 @@
  *
  * The parser hands out what the tokenizer finds as pieces of the text; the
  * dictionary runs the tokenizer over a piece again and returns its terms.  A
- * number with several parts is one piece: its compound and its first part
- * share a position, the others follow.  A date written out comes before its
- * day, as a piece that the server's headlines leave out.
+ * number with several parts is one piece, and its terms share one position:
+ * the compound as one variant, the parts together as another, so that a query
+ * for it becomes (compound | part & part).  A compound that is not written
+ * together (a date in words) comes after its parts, as a piece of its own that
+ * the server's headlines leave out.
  *
  * Token types have the numbers that the server's own parser gives to their
  * likes, since its headline function (which is used) goes by these.
@@ -29,11 +31,21 @@
 #define TYPE_WORD         2
 #define TYPE_COMPOUND     8
 #define TYPE_BLANK        12
-#define TYPE_DATE         17
+#define TYPE_WRITTEN      17
 #define TYPE_NUMBER       22
 
 #define PIECE_SIZE        1000 /* the server refuses tokens from 2 kB on */
 #define DICTIONARY_MEMORY (32 * 1024 * 1024)
+
+/* Bytes of the text. */
+typedef struct Piece
+{
+	int type;
+	uint32 begin;
+	uint32 end;
+} Piece;
+
+#define MAX_HELD 4
 
 typedef struct ParserState
 {
@@ -42,10 +54,10 @@ typedef struct ParserState
 	const char *text;
 	uint32 length;
 	uint32 done;  /* bytes of the text that were handed out */
-	bool pending; /* a token was read, and waits for the blanks before it */
-	int type;
-	uint32 begin;
-	uint32 end;
+	bool pending; /* next was read, and waits for what comes before it */
+	Piece next;
+	int nheld; /* compounds not written together, until their parts are handed out */
+	Piece held[MAX_HELD];
 } ParserState;
 
 typedef struct DictionaryState
@@ -104,30 +116,60 @@ pgopt_parser_start(PG_FUNCTION_ARGS)
 	PG_RETURN_POINTER(state);
 }
 
-/* Reads the next token that will be handed out; false at the end. */
-static bool
+/*
+ * Reads up to the next token that is not held back.  At the end an empty one
+ * stands behind the text.
+ */
+static void
 read_token(ParserState *state)
 {
 	static const int types[] = {[RAW_WORD] = TYPE_WORD,
 								[RAW_NUMBER] = TYPE_NUMBER,
 								[RAW_COMPOUND] = TYPE_COMPOUND,
-								[RAW_DATE] = TYPE_DATE,
+								[RAW_SPANNING] = TYPE_WRITTEN,
 								[RAW_SKIPPED] = TYPE_WORD};
-	RawToken token, part;
-	OffsetMap end;
 
-	do
+	for (;;)
 	{
-		if (!tokenizer_next(&state->tokenizer, &token))
-			return false;
-		for (int i = 0; i < token.parts; i++)
-			tokenizer_next(&state->tokenizer, &part);
-	} while (token.kind == RAW_DATE && token.length > PIECE_SIZE);
-	state->type = types[token.kind];
-	state->begin = offset_map_to(&state->map, token.offset);
-	end = state->map;
-	state->end = offset_map_to(&end, token.offset + token.length);
-	return true;
+		RawToken token, part;
+		OffsetMap end;
+		Piece piece = {TYPE_BLANK, state->length, state->length};
+
+		if (tokenizer_next(&state->tokenizer, &token))
+		{
+			for (int i = 0; i < token.parts; i++)
+				tokenizer_next(&state->tokenizer, &part);
+			piece.type = types[token.kind];
+			piece.begin = offset_map_to(&state->map, token.offset);
+			end = state->map;
+			piece.end = offset_map_to(&end, token.offset + token.length);
+		}
+		if (piece.type != TYPE_WRITTEN)
+		{
+			state->next = piece;
+			state->pending = true;
+			return;
+		}
+		if (state->nheld < MAX_HELD && piece.end - piece.begin <= PIECE_SIZE)
+			state->held[state->nheld++] = piece;
+	}
+}
+
+/* Takes the first piece that was held back and whose parts come before the next token. */
+static bool
+take_held(ParserState *state, Piece *piece)
+{
+	for (int i = 0; i < state->nheld; i++)
+	{
+		if (state->held[i].end <= state->next.begin)
+		{
+			*piece = state->held[i];
+			state->nheld--;
+			memmove(&state->held[i], &state->held[i + 1], (state->nheld - i) * sizeof(Piece));
+			return true;
+		}
+	}
+	return false;
 }
 
 /* At most PIECE_SIZE bytes of the text from begin on, and whole characters. */
@@ -145,26 +187,30 @@ pgopt_parser_token(PG_FUNCTION_ARGS)
 	ParserState *state = (ParserState *) PG_GETARG_POINTER(0);
 	const char **token = (const char **) PG_GETARG_POINTER(1);
 	int *length = (int *) PG_GETARG_POINTER(2);
-	uint32 begin = state->done;
-	int type = TYPE_BLANK;
+	Piece piece;
 
 	if (!state->pending)
-		state->pending = read_token(state);
-	if (!state->pending)
-		*length = clip_piece(state, begin, state->length);
-	else if (state->begin > begin)
-		*length = clip_piece(state, begin, state->begin);
+		read_token(state);
+	if (take_held(state, &piece))
+		*length = piece.end - piece.begin;
 	else
 	{
-		begin = state->begin;
-		type = state->type;
-		*length = clip_piece(state, begin, state->end);
-		state->pending = false;
+		if (state->next.begin > state->done)
+		{
+			piece.type = TYPE_BLANK;
+			piece.begin = state->done;
+			piece.end = state->next.begin;
+		}
+		else
+		{
+			piece = state->next;
+			state->pending = false;
+		}
+		*length = clip_piece(state, piece.begin, piece.end);
+		state->done = piece.begin + *length;
 	}
-	*token = state->text + begin;
-	if (type != TYPE_DATE)
-		state->done = begin + *length;
-	PG_RETURN_INT32(*length > 0 ? type : 0);
+	*token = state->text + piece.begin;
+	PG_RETURN_INT32(*length > 0 ? piece.type : 0);
 }
 
 Datum
@@ -179,9 +225,9 @@ pgopt_parser_lextypes(PG_FUNCTION_ARGS)
 {
 	static const LexDescr types[] = {
 		{TYPE_WORD, "word", "Word"},
-		{TYPE_COMPOUND, "compound", "Number with several parts, date"},
+		{TYPE_COMPOUND, "compound", "Number or date with several parts"},
 		{TYPE_BLANK, "blank", "What stands between words"},
-		{TYPE_DATE, "date", "Date written out"},
+		{TYPE_WRITTEN, "written", "Date or law and year, in words; its parts follow"},
 		{TYPE_NUMBER, "number", "Number"},
 	};
 	LexDescr *result = palloc0((lengthof(types) + 1) * sizeof(LexDescr));
@@ -224,7 +270,9 @@ pgopt_dictionary_lexize(PG_FUNCTION_ARGS)
 	RawToken token;
 	TSLexeme *lexemes = NULL;
 	int n = 0;
-	uint32 position = 0;
+	int parts = 0; /* of a compound, that are still to come */
+	uint16 variant = 0;
+	bool new_position = false;
 
 	if (state->analyzer != NULL && analyzer_memory(state->analyzer) > DICTIONARY_MEMORY)
 	{
@@ -245,6 +293,13 @@ pgopt_dictionary_lexize(PG_FUNCTION_ARGS)
 		/* Room for this one and the end. */
 		if (lexemes == NULL)
 			lexemes = palloc0(2 * sizeof(TSLexeme));
+		if (parts > 0)
+			parts--;
+		else
+		{
+			variant++;
+			new_position = true;
+		}
 		if (token.kind == RAW_SKIPPED)
 			continue;
 		word = analyzer_raw_word(state->analyzer, &token);
@@ -253,13 +308,18 @@ pgopt_dictionary_lexize(PG_FUNCTION_ARGS)
 		lexemes = repalloc(lexemes, (n + 2) * sizeof(TSLexeme));
 		memset(&lexemes[n], 0, 2 * sizeof(TSLexeme));
 		lexemes[n].lexeme = pstrdup(word->term);
-		lexemes[n].nvariant = n + 1;
-		if (n > 0 && token.position > position)
+		lexemes[n].nvariant = variant;
+		if (n > 0 && new_position)
 			lexemes[n].flags = TSL_ADDPOS;
-		position = token.position;
+		new_position = false;
 		n++;
-		/* The parser hands out the words of the date, too. */
-		if (token.kind == RAW_DATE)
+		if (token.kind == RAW_COMPOUND)
+		{
+			parts = token.parts;
+			variant++;
+		}
+		/* The parser hands out the parts, too. */
+		if (token.kind == RAW_SPANNING)
 			break;
 	}
 	PG_RETURN_POINTER(lexemes);
@@ -268,7 +328,7 @@ pgopt_dictionary_lexize(PG_FUNCTION_ARGS)
 bool
 config_is_portuguese(Oid config)
 {
-	static const int types[] = {TYPE_WORD, TYPE_COMPOUND, TYPE_DATE, TYPE_NUMBER};
+	static const int types[] = {TYPE_WORD, TYPE_COMPOUND, TYPE_WRITTEN, TYPE_NUMBER};
 	TSConfigCacheEntry *entry = lookup_ts_config_cache(config);
 
 	if (lookup_ts_parser_cache(entry->prsId)->prsstart.fn_addr != pgopt_parser_start)
