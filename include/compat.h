@@ -287,6 +287,13 @@ compat_extend_by(Relation rel, uint32 *count)
 	return first;
 }
 
+/* 18 tells the delays of ANALYZE from those of VACUUM. */
+#if PG_VERSION_NUM >= 180000
+#define compat_vacuum_delay_point() vacuum_delay_point(false)
+#else
+#define compat_vacuum_delay_point() vacuum_delay_point()
+#endif
+
 /* 17 asks access methods whether they build in parallel. */
 #if PG_VERSION_NUM >= 170000
 #define compat_am_can_build_parallel(am) ((am)->amcanbuildparallel = true)

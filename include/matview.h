@@ -224,7 +224,7 @@ typedef struct RefreshSlot
 	int procno;
 	TimestampTz since; /* of the state */
 	int requester;     /* number of the PGPROC that waits for the job; -1 = none */
-	char source[8];    /* who wants it: worker, user or due */
+	char source[8];    /* who wants it: worker, user or due; or what it is: merge (worker.h) */
 	char reason[96];   /* why the view is refreshed */
 } RefreshSlot;
 

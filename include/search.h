@@ -30,9 +30,16 @@ extern Oid search_default_config(void);
 
 /*
  * Merges what is worth merging in one index (open, RowExclusiveLock), one
- * merge a call; true when there is more to do.  For the background worker and
- * for VACUUM; gives way at once when somebody else works on the index.
+ * merge a call; false when there was nothing to merge.  For the background
+ * worker and for VACUUM; gives way at once when VACUUM works on the index.
  */
 extern bool search_merge_step(Relation index);
+
+/* The same in transactions of its own, until nothing is due; the index may be gone. */
+extern void search_merge_all(Oid index);
+
+/* Requests for that, of this database: takes one, or makes one (false when there is no room). */
+extern bool search_take_merge(Oid *index);
+extern bool search_request_merge(Oid index);
 
 #endif /* PGOPT_SEARCH_H */

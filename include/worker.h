@@ -40,6 +40,9 @@ extern void worker_run_job(Oid view, const char *source, const char *reason);
 extern void worker_note_failure(Oid view, const char *source, const char *reason, int64 duration,
 								ErrorData *failure);
 
+/* The source of a job that is no refresh: merging segments of a search index, whose OID stands for the view's. */
+#define WORKER_MERGE "merge"
+
 /* Hands a view of this database to a refresh worker. */
 typedef enum DispatchResult
 {

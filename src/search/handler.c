@@ -22,6 +22,7 @@
 #include "catalog/pg_type.h"
 #include "commands/vacuum.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/cost.h"
@@ -36,6 +37,7 @@
 #include "build.h"
 #include "compat.h"
 #include "handler.h"
+#include "merge_queue.h"
 #include "pending.h"
 #include "scan.h"
 #include "search.h"
@@ -54,6 +56,8 @@ void
 search_handler_init(void)
 {
 	search_register_options();
+	if (process_shared_preload_libraries_in_progress)
+		merge_queue_init();
 }
 
 /* --- inserts ------------------------------------------------------------------------ */

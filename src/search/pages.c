@@ -33,12 +33,12 @@
 /* --- checks ----------------------------------------------------------------------- */
 
 void
-search_corrupted(Relation index, BlockNumber block, const char *what)
+search_corrupted(Relation index, BlockNumber block, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_INDEX_CORRUPTED),
 			 errmsg("index \"%s\" is corrupted at block %u", RelationGetRelationName(index), block),
-			 errdetail("The page %s.", what),
+			 errdetail("%s", detail),
 			 errhint("Rebuild it: REINDEX INDEX %s.", RelationGetRelationName(index))));
 }
 
@@ -50,17 +50,31 @@ search_check_page(Relation index, Buffer buffer, uint16 kind)
 	const char *what = NULL;
 
 	if (PageIsNew(page))
-		what = "is empty";
+		what = "The page is empty.";
 	else if (PageGetSpecialSize(page) != MAXALIGN(sizeof(SearchPageOpaque)) ||
 			 header->pd_lower < SEARCH_PAGE_OFFSET || header->pd_lower > header->pd_upper ||
 			 header->pd_upper > header->pd_special ||
 			 SearchPageGetOpaque(page)->id != SEARCH_PAGE_ID)
-		what = "is none of a pgopt_bm25 index";
+		what = "The page is none of a pgopt_bm25 index.";
 	else if (SearchPageGetOpaque(page)->kind != kind)
-		what = psprintf(
-			"is of kind %u where kind %u is expected", SearchPageGetOpaque(page)->kind, kind);
+		what = psprintf("The page is of kind %u where kind %u is expected.",
+						SearchPageGetOpaque(page)->kind,
+						kind);
 	if (what != NULL)
 		search_corrupted(index, BufferGetBlockNumber(buffer), what);
+}
+
+bool
+search_page_is_owned(Relation index, Buffer buffer, uint16 kind, uint64 owner)
+{
+	Page page = BufferGetPage(buffer);
+
+	if (!PageIsNew(page) && PageGetSpecialSize(page) == MAXALIGN(sizeof(SearchPageOpaque)) &&
+		SearchPageGetOpaque(page)->id == SEARCH_PAGE_ID &&
+		SearchPageGetOpaque(page)->owner != owner)
+		return false;
+	search_check_page(index, buffer, kind);
+	return true;
 }
 
 static void
@@ -71,7 +85,8 @@ check_meta(Relation index, Buffer buffer)
 	search_check_page(index, buffer, SEARCH_PAGE_META);
 	meta = (SearchMeta *) SearchPageContent(BufferGetPage(buffer));
 	if (meta->magic != SEARCH_MAGIC)
-		search_corrupted(index, SEARCH_META_BLOCK, "is no meta page of a pgopt_bm25 index");
+		search_corrupted(
+			index, SEARCH_META_BLOCK, "The page is no meta page of a pgopt_bm25 index.");
 	if (meta->version != SEARCH_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -81,7 +96,8 @@ check_meta(Relation index, Buffer buffer)
 						SEARCH_VERSION),
 				 errhint("Rebuild it: REINDEX INDEX %s.", RelationGetRelationName(index))));
 	if (meta->nsegments > SEARCH_MAX_SEGMENTS)
-		search_corrupted(index, SEARCH_META_BLOCK, "lists more segments than there can be");
+		search_corrupted(
+			index, SEARCH_META_BLOCK, "The page lists more segments than there can be.");
 }
 
 void
@@ -185,6 +201,20 @@ search_abort_change(MetaChange *change)
 	UnlockReleaseBuffer(change->buffer);
 }
 
+float4
+search_average_length(const SearchMeta *meta)
+{
+	double documents = meta->pending_docs;
+	double length = meta->pending_length;
+
+	for (int i = 0; i < (int) meta->nsegments; i++)
+	{
+		documents += meta->segments[i].ndocs;
+		length += meta->segments[i].total_length;
+	}
+	return documents > 0 ? (float4) (length / documents) : 0;
+}
+
 uint64
 search_new_owner(Relation index)
 {
@@ -283,7 +313,7 @@ lock_free_page(Relation index, int mode)
 	search_check_page(index, buffer, SEARCH_PAGE_FREE);
 	list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
 	if (list->nextents > SEARCH_MAX_FREE)
-		search_corrupted(index, SEARCH_FREE_BLOCK, "lists more extents than it can hold");
+		search_corrupted(index, SEARCH_FREE_BLOCK, "The page lists more extents than it can hold.");
 	return buffer;
 }
 
@@ -403,7 +433,7 @@ join_extents(Relation index, FreeExtent *extents, int n, bool all)
 		FreeExtent *next = &extents[i];
 
 		if (next->start < last->start + last->npages)
-			search_corrupted(index, next->start, "was freed twice");
+			search_corrupted(index, next->start, "The page was freed twice.");
 		if (next->start == last->start + last->npages &&
 			(all ||
 			 U64FromFullTransactionId(next->freed) == U64FromFullTransactionId(last->freed) ||
@@ -479,7 +509,8 @@ search_segment_extents(Relation index, const SegmentEntry *segment, int *n)
 	size = offsetof(SegmentHeader, extents) + header->nextents * sizeof(Extent);
 	if (SearchPageGetOpaque(BufferGetPage(buffer))->owner != segment->id ||
 		header->id != segment->id || size > SEARCH_PAGE_CONTENT)
-		search_corrupted(index, segment->header, "is not the header of the segment that is listed");
+		search_corrupted(
+			index, segment->header, "The page is not the header of the segment that is listed.");
 	*n = header->nextents + 1;
 	extents = palloc(*n * sizeof(Extent));
 	memcpy(extents, header->extents, header->nextents * sizeof(Extent));
@@ -521,7 +552,7 @@ mark_chain(PageMap *map, BlockNumber block, BlockNumber last, uint16 kind)
 
 		CHECK_FOR_INTERRUPTS();
 		if (is_known(map, block))
-			search_corrupted(map->index, block, "is part of two things at once");
+			search_corrupted(map->index, block, "The page is part of two things at once.");
 		mark_extent(map, block, 1);
 		buffer = ReadBuffer(map->index, block);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);

@@ -44,6 +44,9 @@ extern void search_create_pages(Relation index, ForkNumber fork, const SearchMet
 /* Copies the meta page (palloc'd); checks magic and version. */
 extern SearchMeta *search_read_meta(Relation index);
 
+/* Mean weighted length of all documents, for the block maxima of a new segment. */
+extern float4 search_average_length(const SearchMeta *meta);
+
 /* A change of the meta page as one WAL record, to which other pages may be added before the commit. */
 typedef struct MetaChange
 {
@@ -60,9 +63,12 @@ extern void search_abort_change(MetaChange *change);
 /* Checks page header, kind, and id; ERRCODE_INDEX_CORRUPTED otherwise. Not the owner. */
 extern void search_check_page(Relation index, Buffer buffer, uint16 kind);
 
-/* Raises that error: what is wrong with the block. */
+/* The same for a page that may have passed to another owner: false then. */
+extern bool search_page_is_owned(Relation index, Buffer buffer, uint16 kind, uint64 owner);
+
+/* Raises that error; the detail is a sentence. */
 extern void
-search_corrupted(Relation index, BlockNumber block, const char *what) pg_attribute_noreturn();
+search_corrupted(Relation index, BlockNumber block, const char *detail) pg_attribute_noreturn();
 
 extern void search_init_page(Page page, uint64 owner, uint16 kind);
 

@@ -32,33 +32,41 @@ typedef struct PendingDocument
 	bool *filter_nulls;
 	uint32 nterms;
 	uint32 nwords;
-	/* private */
+	/* private: parts of the record (pending.c) */
+	const char *hashes;
+	const char *offsets;
 	const char *terms;
 	const char *words;
+	const char *end; /* of the words */
 	const SearchSettings *settings;
 } PendingDocument;
 
 typedef struct PendingReader PendingReader;
 
 /* Reads the chain as *meta describes it; *stale is set when it was flushed and its pages were used again. */
-extern PendingReader *pending_open(Relation index, const SearchSettings *settings,
-								   const SearchMeta *meta, bool *stale);
+extern PendingReader *
+pending_open(Relation index, const SearchSettings *settings, const SearchMeta *meta, bool *stale);
 extern bool pending_next(PendingReader *reader, PendingDocument *document);
 extern void pending_close(PendingReader *reader);
 
-/* hash: hash_bytes() of the term, compared first. False when the document does not hold it. positions may be NULL; else palloc'd. */
+/*
+ * hash: hash_bytes() of the term, compared first.  False when the document
+ * does not hold it.  positions may be NULL; else palloc'd, or NULL when they
+ * are not kept.
+ */
 extern bool pending_find_term(const PendingDocument *document, const char *term, int length,
 							  uint32 hash, uint32 *tf, uint32 **positions, uint32 *npositions);
 
-/* All terms ascending, all words ascending. *place is 0 at first. positions is palloc'd. */
+/* All terms ascending, all words ascending. *place is 0 at first. positions as above. */
 extern bool pending_next_term(const PendingDocument *document, uint32 *place, const char **term,
 							  int *length, uint32 *tf, uint32 **positions, uint32 *npositions);
-extern bool pending_next_word(const PendingDocument *document, uint32 *place, const char **word,
-							  int *length);
+extern bool
+pending_next_word(const PendingDocument *document, uint32 *place, const char **word, int *length);
 
 /*
- * Makes a segment of the buffer's documents (structure lock held); inserts go
- * on meanwhile into pages that follow.  Returns the number of documents.
+ * Makes segments of the buffer's documents (flush lock held), as many as
+ * maintenance_work_mem demands; inserts go on meanwhile.  Returns the number
+ * of documents; not all, when the list of segments is full.
  */
 extern uint32 pending_flush(Relation index);
 

@@ -99,6 +99,8 @@ search_beginscan(Relation index, int nkeys, int norderbys)
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("an index scan can be ordered by one search only")));
 	state->context = context;
+	/* not below it: children are gone when forget_scan() is called */
+	state->pinned = MemoryContextAlloc(context, (nkeys + norderbys + 1) * sizeof(CompiledQuery *));
 	state->run = AllocSetContextCreate(context, "run", ALLOCSET_DEFAULT_SIZES);
 	state->scan = scan;
 	state->on_delete.func = forget_scan;
@@ -201,7 +203,6 @@ start_scan(OpenScan *state)
 	state->ordered = scan->numberOfOrderBys > 0;
 	state->null_order = false;
 	state->others = state->ordered;
-	state->pinned = palloc((nkeys + 1) * sizeof(CompiledQuery *));
 	scan->xs_recheck = false;
 	scan->xs_recheckorderby = false;
 	for (int i = 0; i < nkeys; i++)

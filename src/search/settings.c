@@ -281,7 +281,8 @@ read_built(SearchSettings *settings, Relation index)
 		return;
 	meta = search_read_meta(index);
 	if (meta->nfields != settings->nfields || meta->nfilters != settings->nfilters)
-		search_corrupted(index, SEARCH_META_BLOCK, "tells of other columns than the catalog");
+		search_corrupted(
+			index, SEARCH_META_BLOCK, "The page tells of other columns than the catalog.");
 	settings->positions = meta->positions;
 	pfree(meta);
 }

@@ -1,6 +1,7 @@
 /*
  * dispatch.c
- *		Refresh workers: processes that refresh one view after the other.
+ *		Refresh workers: processes that refresh one view after the other, and
+ *		merge segments of search indexes.
  *
  * A refresh worker that is done waits a little for the next view of its
  * database, so that a view that changes all the time costs no fork each time.
@@ -25,6 +26,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "search.h"
 #include "worker.h"
 
 #define LINGER_MS 5000
@@ -348,6 +350,36 @@ worker_run_job(Oid view, const char *source, const char *reason)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
+/* Merges segments of a search index.  A failure is logged and forgotten: VACUUM merges too. */
+static void
+run_merge(Oid index)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		pgstat_report_activity(STATE_RUNNING, psprintf("merging segments of index %u", index));
+		search_merge_all(index);
+	}
+	PG_CATCH();
+	{
+		ErrorData *failure;
+
+		MemoryContextSwitchTo(context);
+		failure = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		explain_cancellation(failure);
+		ereport(
+			LOG,
+			(errcode(failure->sqlerrcode),
+			 errmsg("pgopt could not merge segments of index %u: %s", index, failure->message)));
+	}
+	PG_END_TRY();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
 void
 pgopt_refresh_worker_main(Datum arg)
 {
@@ -394,7 +426,10 @@ pgopt_refresh_worker_main(Datum arg)
 		if (take_job(slot, &view, source, reason, &quit))
 		{
 			MemoryContextSwitchTo(job_context);
-			worker_run_job(view, source, reason);
+			if (strcmp(source, WORKER_MERGE) == 0)
+				run_merge(view);
+			else
+				worker_run_job(view, source, reason);
 			MemoryContextSwitchTo(TopMemoryContext);
 			MemoryContextReset(job_context);
 

@@ -31,6 +31,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "search.h"
 #include "window.h"
 #include "worker.h"
 
@@ -70,6 +71,7 @@ static uint64 seen_state = 0;
 static uint64 seen_ddl = 0;
 static TimestampTz next_verification = 0; /* of definitions, after DDL */
 static int reloads = 0;                   /* of single views, since everything was read */
+static bool merging = false;              /* does a worker merge an index of this database? */
 
 /* now() stands still in a worker unless it is told that a statement begins. */
 static void
@@ -302,6 +304,7 @@ mark_running(TimestampTz now)
 
 	for (int i = 0; i < registry->nviews; i++)
 		registry->views[i].running = false;
+	merging = false;
 	slots_lock(true);
 	for (int i = 0; i < PGOPT_MAX_REFRESH_SLOTS; i++)
 	{
@@ -314,6 +317,11 @@ mark_running(TimestampTz now)
 		{
 			lost[nlost++] = *slot;
 			slot->state = SLOT_FREE;
+			continue;
+		}
+		if (strcmp(slot->source, WORKER_MERGE) == 0)
+		{
+			merging = merging || slot->state != SLOT_IDLE;
 			continue;
 		}
 		view = registry_find(registry, slot->view);
@@ -332,7 +340,7 @@ mark_running(TimestampTz now)
 		ManagedView *view = registry_find(registry, lost[i].view);
 		ErrorData error = {0};
 
-		if (view == NULL)
+		if (view == NULL || strcmp(lost[i].source, WORKER_MERGE) == 0)
 			continue;
 		error.sqlerrcode = ERRCODE_ADMIN_SHUTDOWN;
 		error.message = "the refresh worker ended before the refresh did; see the server log";
@@ -400,6 +408,33 @@ hand_out(void)
 		}
 	}
 	return worst == MAX_PRIORITY;
+}
+
+/*
+ * Hands out the merges that inserts into search indexes asked for, after all
+ * refreshes.  Returns false when one has to wait for a process.
+ */
+static bool
+hand_out_merges(void)
+{
+	Oid index;
+
+	while (search_take_merge(&index))
+	{
+		switch (dispatch_refresh(index, MAX_PRIORITY, WORKER_MERGE, NULL, NULL))
+		{
+			case DISPATCH_STARTED:
+				merging = true;
+				break;
+			case DISPATCH_RUNNING:
+				break; /* it goes on until nothing is left */
+			case DISPATCH_BUSY:
+			case DISPATCH_NO_PROCESS:
+				(void) search_request_merge(index);
+				return false;
+		}
+	}
+	return true;
 }
 
 /* Before the evaluation: what changes from here on is not seen by it. */
@@ -565,11 +600,13 @@ cycle(void)
 			timeout = Min(timeout, pgopt_worker_naptime);
 		timeout = Min(timeout, time_to_wait(now));
 	}
+	if (!hand_out_merges())
+		timeout = Min(timeout, pgopt_worker_naptime);
 	if (definitions_moved())
 		timeout = Min(timeout, Max(TimestampDifferenceMilliseconds(now, next_verification), 10));
 	if (needs_naps())
 		timeout = Min(timeout, pgopt_worker_naptime);
-	if (any_running())
+	if (any_running() || merging)
 	{
 		begin();
 		yield_to_waiters();
