@@ -1438,9 +1438,9 @@ CREATE FUNCTION pgopt.score_order(document text, search text) RETURNS double pre
 	AS 'MODULE_PATHNAME', 'pgopt_order_unbound' LANGUAGE C STABLE STRICT PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
 COMMENT ON FUNCTION pgopt.score_order(text, text) IS 'implementation of the operator <@>';
 
-CREATE FUNCTION pgopt.bind_query(search text, index oid, fields integer, internal) RETURNS pgopt_query
+CREATE FUNCTION pgopt.bind_query(search text, index regclass, fields integer, internal) RETURNS pgopt_query
 	AS 'MODULE_PATHNAME', 'pgopt_bind_query' LANGUAGE C STABLE PARALLEL SAFE;
-COMMENT ON FUNCTION pgopt.bind_query(text, oid, integer, internal) IS 'put into plans by search_support: binds a search that is known when the plan runs';
+COMMENT ON FUNCTION pgopt.bind_query(text, regclass, integer, internal) IS 'put into plans by search_support: binds a search that is known when the plan runs';
 CREATE FUNCTION pgopt.row_matches(place tid, table_oid oid, search pgopt_query, internal) RETURNS boolean
 	AS 'MODULE_PATHNAME', 'pgopt_row_matches' LANGUAGE C STABLE PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
 COMMENT ON FUNCTION pgopt.row_matches(tid, oid, pgopt_query, internal) IS 'put into plans by search_support: does the row at that place match?';
@@ -1655,7 +1655,7 @@ CREATE FUNCTION pgopt_search(
 RETURNS SETOF record
 	AS 'MODULE_PATHNAME' LANGUAGE C STABLE ROWS 50 COST 10000;
 COMMENT ON FUNCTION pgopt_search(regclass, text, jsonb, integer, integer, boolean, boolean) IS
-	'the best rows for a search (words, "phrases", -not, +must, column:word), typing errors corrected; key is the primary key, relation and place tell the row (tableoid, ctid); filters as {"column": value or [values] or null or {"gte": value}}; costs what the index reads for the best rows, and the headlines';
+	'the best rows for a search (words, "phrases", -not, +must, column:word), typing errors corrected; key is the primary key, relation and place tell the row (tableoid, ctid); filters as {"column": value}, or [values], null, {"gte": value, "lt": value}, {"null": false}; costs what the index reads for the best rows, and the headlines';
 
 CREATE FUNCTION pgopt_facets(
 	"table" regclass, search text, columns text[] DEFAULT NULL, filters jsonb DEFAULT NULL, max_values integer DEFAULT NULL,

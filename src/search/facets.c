@@ -481,7 +481,6 @@ facets_by_sql(ReturnSetInfo *rsinfo, FacetRequest *request, int max_values)
 {
 	for (int column = 0; column < request->ncolumns; column++)
 	{
-		PgoptSpi spi;
 		char *sql = psprintf("SELECT %s, %s::text, count(*) FROM %s " STATEMENT_ALIAS
 							 " WHERE true%s%s GROUP BY %s "
 							 "ORDER BY 3 DESC, %s LIMIT %d",
@@ -494,7 +493,6 @@ facets_by_sql(ReturnSetInfo *rsinfo, FacetRequest *request, int max_values)
 							 request->columns[column].expression,
 							 max_values);
 
-		pgopt_spi_begin_as_caller(&spi);
 		(void) pgopt_spi_execute(sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);
 		for (uint64 i = 0; i < SPI_tuptable->numvals; i++)
 		{
@@ -507,7 +505,6 @@ facets_by_sql(ReturnSetInfo *rsinfo, FacetRequest *request, int max_values)
 					SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, k + 1, &nulls[k]);
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}
-		pgopt_spi_end(&spi);
 	}
 }
 
@@ -572,6 +569,7 @@ pgopt_facets(PG_FUNCTION_ARGS)
 	GroupList lists[MAX_COLUMNS] = {{0}};
 	int numbers[MAX_COLUMNS];
 	int max_values;
+	PgoptSpi spi;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
@@ -604,6 +602,7 @@ pgopt_facets(PG_FUNCTION_ARGS)
 			ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_values must not be negative")));
 
+	pgopt_spi_begin_as_caller(&spi); /* pins search_path: names in statements are qualified */
 	if (prepare_request(&request, numbers))
 	{
 		count_leaves(&request, numbers, request.search, false, false, lists);
@@ -612,6 +611,7 @@ pgopt_facets(PG_FUNCTION_ARGS)
 	}
 	else
 		facets_by_sql(rsinfo, &request, max_values);
+	pgopt_spi_end(&spi);
 	return (Datum) 0;
 }
 
@@ -620,7 +620,6 @@ pgopt_facets(PG_FUNCTION_ARGS)
 static void
 distribution_by_sql(ReturnSetInfo *rsinfo, FacetRequest *request)
 {
-	PgoptSpi spi;
 	bool latest = request->ncolumns > 1;
 	char *sql = psprintf(
 		"WITH matching AS MATERIALIZED (SELECT %s AS value, count(*) AS n FROM %s " STATEMENT_ALIAS
@@ -637,7 +636,6 @@ distribution_by_sql(ReturnSetInfo *rsinfo, FacetRequest *request)
 		statement_table(request->table),
 		statement_conditions(request->conditions));
 
-	pgopt_spi_begin_as_caller(&spi);
 	(void) pgopt_spi_execute(sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);
 	for (uint64 i = 0; i < SPI_tuptable->numvals; i++)
 	{
@@ -650,7 +648,6 @@ distribution_by_sql(ReturnSetInfo *rsinfo, FacetRequest *request)
 		nulls[3] = nulls[3] || request->search == NULL;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
-	pgopt_spi_end(&spi);
 }
 
 Datum
@@ -660,6 +657,7 @@ pgopt_distribution(PG_FUNCTION_ARGS)
 	FacetRequest request = {0};
 	GroupList list = {0};
 	int numbers[MAX_COLUMNS];
+	PgoptSpi spi;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
@@ -674,9 +672,11 @@ pgopt_distribution(PG_FUNCTION_ARGS)
 	request.search = PG_ARGISNULL(3) ? NULL : PG_GETARG_TEXT_PP(3);
 	request.filters = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
 
+	pgopt_spi_begin_as_caller(&spi); /* pins search_path: names in statements are qualified */
 	if (!prepare_request(&request, numbers))
 	{
 		distribution_by_sql(rsinfo, &request);
+		pgopt_spi_end(&spi);
 		return (Datum) 0;
 	}
 	count_leaves(&request, numbers, NULL, request.ncolumns > 1, false, &list);
@@ -700,5 +700,6 @@ pgopt_distribution(PG_FUNCTION_ARGS)
 		values[3] = Int64GetDatum(group->matching);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
+	pgopt_spi_end(&spi);
 	return (Datum) 0;
 }

@@ -84,7 +84,7 @@ vector_of_index(Relation index, VectorSource *source)
 	return false;
 }
 
-/* A tsvector column, else an index over to_tsvector(config, text). */
+/* A tsvector column, for which source->config stays as it is, else an index over to_tsvector(config, text). */
 static bool
 find_vector(Oid table, VectorSource *source)
 {
@@ -103,7 +103,6 @@ find_vector(Oid table, VectorSource *source)
 			source->vector =
 				psprintf("%s.%s", STATEMENT_ALIAS, quote_identifier(NameStr(attribute->attname)));
 			source->body = text_columns(descriptor);
-			source->config = getTSCurrentConfig(true);
 			found = true;
 		}
 	}
@@ -194,6 +193,8 @@ search_without_index(ReturnSetInfo *rsinfo, const SearchArguments *arguments)
 	PgoptSpi spi;
 	const char *table = get_rel_name(arguments->table);
 
+	source.config = getTSCurrentConfig(true);
+	pgopt_spi_begin_as_caller(&spi); /* pins search_path: names in the statement are qualified */
 	if (!find_vector(arguments->table, &source))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -204,7 +205,10 @@ search_without_index(ReturnSetInfo *rsinfo, const SearchArguments *arguments)
 	analyzer = analyzer_create(source.config, NULL, CurrentMemoryContext);
 	query = search_query_parse(analyzer, arguments->words, arguments->length, NULL, 0, 0);
 	if (search_nothing_to_find(query, true, arguments->words))
+	{
+		pgopt_spi_end(&spi);
 		return;
+	}
 	ereport(
 		NOTICE,
 		(errmsg(
@@ -232,7 +236,6 @@ search_without_index(ReturnSetInfo *rsinfo, const SearchArguments *arguments)
 		arguments->limit,
 		arguments->skip);
 
-	pgopt_spi_begin_as_caller(&spi);
 	(void) pgopt_spi_execute(sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);
 	search_return_rows(
 		rsinfo, analyzer, query, &headline_defaults, arguments->words, arguments->skip);

@@ -108,8 +108,10 @@ evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *qu
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("table \"%s\" has no index of its own for this search", get_rel_name(table)),
 			 errhint("Create the pgopt_bm25 index on this table too.")));
-	if (search_known_score(state->index, query, place, score))
+	/* A score of 0 is one of a row that does not match, or all but: that is looked up. */
+	if (search_known_score(state->index, query, place, score) && *score > 0)
 		return true;
+	*score = 0;
 
 	old = MemoryContextSwitchTo(state->context);
 	heap = table_open(table, AccessShareLock);
@@ -254,8 +256,12 @@ text_state(FunctionCallInfo fcinfo, text *words)
 	state->row = AllocSetContextCreate(state->context, "row", ALLOCSET_DEFAULT_SIZES);
 	state->analyzer = analyzer_create(search_default_config(), NULL, state->context);
 	state->words = (text *) DatumGetPointer(datumCopy(PointerGetDatum(words), false, -1));
-	query = search_query_parse(
-		state->analyzer, VARDATA_ANY(words), VARSIZE_ANY_EXHDR(words), NULL, 0, 0);
+	query = search_query_parse(state->analyzer,
+							   VARDATA_ANY(words),
+							   VARSIZE_ANY_EXHDR(words),
+							   NULL,
+							   0,
+							   ((uint32) 1 << SEARCH_MAX_FIELDS) - 1);
 
 	/* Only whether a row matches is asked: any statistics do. */
 	state->compiled.query = query;

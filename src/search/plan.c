@@ -214,7 +214,7 @@ internal_function(const char *name, int nargs, const Oid *types)
 static Expr *
 bound_query(Node *words, Oid query_type, Oid index, uint32 fields)
 {
-	Oid types[] = {TEXTOID, OIDOID, INT4OID, INTERNALOID};
+	Oid types[] = {TEXTOID, REGCLASSOID, INT4OID, INTERNALOID};
 	Oid binder;
 
 	if (IsA(words, Const))
@@ -239,7 +239,8 @@ bound_query(Node *words, Oid query_type, Oid index, uint32 fields)
 		query_type,
 		list_make4(
 			words,
-			makeConst(OIDOID, -1, InvalidOid, sizeof(Oid), ObjectIdGetDatum(index), false, true),
+			makeConst(
+				REGCLASSOID, -1, InvalidOid, sizeof(Oid), ObjectIdGetDatum(index), false, true),
 			makeConst(INT4OID, -1, InvalidOid, sizeof(int32), Int32GetDatum(fields), false, true),
 			makeNullConst(INTERNALOID, -1, InvalidOid)),
 		InvalidOid,

@@ -353,6 +353,7 @@ search_with_index(ReturnSetInfo *rsinfo, Oid bound, const SearchArguments *argum
 		compiled = search_compile(index, search_bind_query(words, length, bound, 0));
 	}
 
+	pgopt_spi_begin_as_caller(&spi); /* pins search_path: names in the statement are qualified */
 	declared = relation_open(bound, AccessShareLock);
 	sql = psprintf("SELECT " STATEMENT_ALIAS ".tableoid::regclass, " STATEMENT_ALIAS ".ctid, %s, "
 				   "(- (" STATEMENT_ALIAS " %s %s))::real, %s FROM %s " STATEMENT_ALIAS
@@ -373,7 +374,6 @@ search_with_index(ReturnSetInfo *rsinfo, Oid bound, const SearchArguments *argum
 				   arguments->skip);
 	relation_close(declared, AccessShareLock);
 
-	pgopt_spi_begin_as_caller(&spi);
 	(void) pgopt_spi_execute(sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);
 	options.weights = term_weights(compiled);
 	search_return_rows(

@@ -176,7 +176,7 @@ range_strategy(const JsonbValue *name, const char *key)
 			 errmsg("the filter on \"%s\" has an unknown comparison \"%s\"",
 					key,
 					pnstrdup(name->val.string.val, name->val.string.len)),
-			 errhint("The comparisons are gte, gt, lte and lt.")));
+			 errhint("The comparisons are gte, gt, lte and lt; null takes true or false.")));
 	return InvalidStrategy;
 }
 
@@ -185,6 +185,15 @@ add_condition(List **conditions, const FilterCondition *column, FilterKind kind,
 			  StrategyNumber strategy, List *values)
 {
 	FilterCondition *condition = palloc(sizeof(FilterCondition));
+	Oid input;
+	Oid parameter;
+	ListCell *lc;
+
+	/* What is no value of the type is an error here, not within a statement that the user did not write. */
+	getTypeInputInfo(column->type, &input, &parameter);
+	foreach(lc, values)
+		if (lfirst(lc) != NULL)
+			(void) OidInputFunctionCall(input, lfirst(lc), parameter, -1);
 
 	*condition = *column;
 	condition->kind = kind;
@@ -230,9 +239,25 @@ parse_filter(List **conditions, const FilterCondition *column, const char *key, 
 	}
 	while ((token = JsonbIteratorNext(&it, &part, true)) == WJB_KEY)
 	{
-		StrategyNumber strategy = range_strategy(&part, key);
+		bool null = part.val.string.len == 4 && memcmp(part.val.string.val, "null", 4) == 0;
+		StrategyNumber strategy = null ? InvalidStrategy : range_strategy(&part, key);
 
 		(void) JsonbIteratorNext(&it, &part, true);
+		if (null)
+		{
+			if (part.type != jbvBool)
+				ereport(
+					ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("the filter on \"%s\" has a \"null\" that is neither true nor false",
+							key)));
+			add_condition(conditions,
+						  column,
+						  part.val.boolean ? FILTER_NULL : FILTER_NOT_NULL,
+						  InvalidStrategy,
+						  NIL);
+			continue;
+		}
 		add_condition(
 			conditions, column, FILTER_COMPARE, strategy, list_make1(scalar_text(&part, key)));
 	}
@@ -323,6 +348,9 @@ statement_conditions(List *conditions)
 			case FILTER_NULL:
 				appendStringInfoString(&sql, "IS NULL");
 				break;
+			case FILTER_NOT_NULL:
+				appendStringInfoString(&sql, "IS NOT NULL");
+				break;
 			case FILTER_COMPARE:
 				appendStringInfo(&sql, "%s ", operator_names[condition->strategy]);
 				append_value(&sql, linitial(condition->values), type);
@@ -369,16 +397,17 @@ make_scan_key(Relation index, const FilterCondition *condition, ScanKey key)
 	Datum argument = (Datum) 0;
 	ListCell *lc;
 
-	if (condition->kind == FILTER_NULL)
+	if (condition->kind == FILTER_NULL || condition->kind == FILTER_NOT_NULL)
 	{
-		ScanKeyEntryInitialize(key,
-							   SK_ISNULL | SK_SEARCHNULL,
-							   column,
-							   InvalidStrategy,
-							   InvalidOid,
-							   InvalidOid,
-							   InvalidOid,
-							   (Datum) 0);
+		ScanKeyEntryInitialize(
+			key,
+			SK_ISNULL | (condition->kind == FILTER_NULL ? SK_SEARCHNULL : SK_SEARCHNOTNULL),
+			column,
+			InvalidStrategy,
+			InvalidOid,
+			InvalidOid,
+			InvalidOid,
+			(Datum) 0);
 		return;
 	}
 

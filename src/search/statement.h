@@ -36,7 +36,8 @@ typedef enum FilterKind
 {
 	FILTER_COMPARE, /* by the strategy, with the one value */
 	FILTER_ANY,     /* equal to one of the values */
-	FILTER_NULL
+	FILTER_NULL,
+	FILTER_NOT_NULL
 } FilterKind;
 
 typedef struct FilterCondition
@@ -51,7 +52,8 @@ typedef struct FilterCondition
 
 /*
  * What filters {"column": value, ...} ask for: a value is equal to, one of an
- * array of, null for IS NULL, an object {"gte": .., "lt": ..} for a range.
+ * array of, null for IS NULL, an object {"gte": .., "lt": ..} for a range,
+ * {"null": false} for IS NOT NULL.
  * Keys are filter columns of the index, by name, or other columns of the
  * table.  Errors: ERRCODE_INVALID_PARAMETER_VALUE with the names that there
  * are.  index and filters may be NULL.
