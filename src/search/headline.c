@@ -420,11 +420,11 @@ space_before(const char *begin, const char *p)
 	return false;
 }
 
-/* The beginning of the word that p is in, or of a part of it. */
+/* The beginning of the word that p is in, or of a part of it, at most so many bytes before p. */
 static const char *
-word_begin(const char *begin, const char *p)
+word_begin(const char *begin, const char *p, int limit)
 {
-	const char *stop = p - Min(WORD_BYTES, p - begin);
+	const char *stop = p - Min(limit, p - begin);
 
 	while (p > stop && !space_before(begin, p))
 	{
@@ -490,7 +490,7 @@ skip_words_back(const char *begin, const char *p, int *n)
 		}
 		if (word <= begin)
 			break;
-		first = word_begin(begin, word);
+		first = word_begin(begin, word, WORD_BYTES);
 		if (first == word)
 			break;
 		p = first;
@@ -569,7 +569,8 @@ cut_fragment(const Headline *headline, int first, int last, int words)
 
 	for (int i = first; i <= last; i++)
 		marks_end = Max(marks_end, headline->marks[i].end);
-	begin = word_begin(text, text + headline->marks[first].offset);
+	/* So that the first mark is in the first word even if that is only a part of a long one. */
+	begin = word_begin(text, text + headline->marks[first].offset, WORD_BYTES / 2);
 
 	/* The words of the marks themselves, which may be more than fit when they are a long phrase. */
 	n = 0;
@@ -708,17 +709,18 @@ append_fragment(const Headline *headline, StringInfo out, const Range *fragment,
 	int begin = out->len;
 	bool space = false;         /* waits for something to separate */
 	const Range *marked = NULL; /* begun, and not ended */
+	const char *markup_end;
 
 	if (!options->escape_html)
 	{
 		p = leave_markup(headline, p, true);
 		end = leave_markup(headline, end, false);
 	}
+	markup_end = p;
 	while (p < end)
 	{
 		uint32 offset = p - headline->text;
 		int skip = search_space(p, end);
-		int markup = 0;
 		const Range *here = NULL;
 
 		if (skip > 0)
@@ -727,11 +729,11 @@ append_fragment(const Headline *headline, StringInfo out, const Range *fragment,
 			p += skip;
 			continue;
 		}
-		if (!options->escape_html)
-			markup = markup_length(p, end);
+		if (!options->escape_html && p >= markup_end)
+			markup_end = p + markup_length(p, end);
 		while (*mark < marks_end && (*mark)->end <= offset)
 			(*mark)++;
-		if (markup == 0 && *mark < marks_end && (*mark)->offset <= offset)
+		if (p >= markup_end && *mark < marks_end && (*mark)->offset <= offset)
 			here = *mark;
 
 		if (marked != NULL && marked != here)
@@ -742,13 +744,11 @@ append_fragment(const Headline *headline, StringInfo out, const Range *fragment,
 			appendStringInfoString(out, options->start_sel);
 		marked = here;
 		space = false;
-		if (markup > 0)
-			appendBinaryStringInfo(out, p, markup);
-		else if (options->escape_html)
+		if (options->escape_html)
 			append_escaped(out, *p);
 		else
 			appendStringInfoCharMacro(out, *p);
-		p += Max(markup, 1);
+		p++;
 	}
 	if (marked != NULL)
 		appendStringInfoString(out, options->stop_sel);
