@@ -1,4 +1,6 @@
 -- Searching: operators and plans, pgopt_search(), facets, distributions, row level security, partitions, no index.
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS pgopt;
 SET client_min_messages = notice;
 \pset format unaligned
 \pset tuples_only on
