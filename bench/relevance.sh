@@ -20,8 +20,8 @@ bench_begin
 new_server main "shared_preload_libraries = 'pgopt'" "fsync = off"
 start_server main
 
-# load FILE TABLE: a CSV file with a header line, all of its columns as text, their names in lower case
-load() {
+# load_csv FILE TABLE: a CSV file with a header line, all of its columns as text, their names in lower case
+load_csv() {
   columns=$(head -n 1 "$1" | tr -d '\r\357\273\277"' | tr 'A-Z' 'a-z' | tr ',' '\n' | awk '{ printf "%s\"%s\" text", n++ ? ", " : "", $0 }')
   sql main -c "CREATE TABLE $2 ($columns)"
   sql main -c "COPY $2 FROM STDIN (FORMAT csv, HEADER)" <"$1"
@@ -29,9 +29,9 @@ load() {
 
 if [ -n "$collection" ]; then
   for f in doc query qrel; do [ -r "$collection/$f.csv" ] || die "there is no $collection/$f.csv"; done
-  load "$collection/doc.csv" raw_doc
-  load "$collection/query.csv" raw_query
-  load "$collection/qrel.csv" raw_qrel
+  load_csv "$collection/doc.csv" raw_doc
+  load_csv "$collection/query.csv" raw_query
+  load_csv "$collection/qrel.csv" raw_qrel
 else
   collection=$top/test/data
   sql main -c "CREATE TABLE raw_doc (id text, title text, text text)" \
