@@ -48,7 +48,6 @@ if [ "$titled" = 1 ]; then text="title || ' ' || text" columns="title, text"; el
 {
   say "\\i $top/test/sql/include/relevance.psql"
   cat <<SQL
-\\set ECHO none
 CREATE EXTENSION pgopt;
 CREATE TABLE documents AS SELECT regexp_replace(id, '\\D', '', 'g')::int AS doc_id, $columns FROM raw_doc;
 ALTER TABLE documents ADD PRIMARY KEY (doc_id);
