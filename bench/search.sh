@@ -23,10 +23,9 @@ corpus_peers
 corpus_queries
 corpus_shape
 corpus_index
-sql corpus -f "$top/examples/legislative/search.sql"
 corpus_warm
 say "$(ask corpus "SELECT string_agg(format('%s %s', relname, pg_size_pretty(pg_relation_size(oid))), ', ' ORDER BY relname)
-  FROM pg_class WHERE relname IN ('legislative_documents_search', 'peer_gin_tsv_idx', 'peer_rum_tsv_idx')")"
+  FROM pg_class WHERE relname IN ('legislative_documents_search_idx', 'peer_gin_tsv_idx', 'peer_rum_tsv_idx')")"
 
 sql corpus -f "$top/bench/search_time.sql"
 sql corpus -v rum="$(has_relation peer_rum_tsv_idx && say 1 || say 0)" -f "$top/bench/search_statements.sql"

@@ -148,15 +148,19 @@ SELECT class, query, share AS "% of the documents" FROM search_query ORDER BY wo
 SQL
 }
 
-# pgopt and its index as they are in this tree, on the plain table.
+# The columns of pgopt's index: those of examples/legislative/search.sql.
+search_columns="(title pgopt_text_ops (weight = 2), content, document_type pgopt_filter_ops,
+  (metadata->>'state') pgopt_filter_ops, (metadata->>'modal_transporte') pgopt_filter_ops, collected_at)"
+
+# pgopt, its index and its functions as they are in this tree, on the plain table.
 corpus_index() {
-  if [ -n "${KEEP_INDEX:-}" ] && has_relation legislative_documents_search; then
+  if [ -n "${KEEP_INDEX:-}" ] && has_relation legislative_documents_search_idx; then
     return
   fi
   sql corpus -c "DROP EXTENSION IF EXISTS pgopt CASCADE" -c "CREATE EXTENSION pgopt"
-  timed "pgopt, with positions" legislative_documents_search "CREATE INDEX legislative_documents_search
-    ON legislative_documents USING pgopt_bm25 (title, content, document_type pgopt_filter_ops,
-                                               (metadata->>'state') pgopt_filter_ops)"
+  timed "pgopt, with positions" legislative_documents_search_idx "CREATE INDEX legislative_documents_search_idx
+    ON legislative_documents USING pgopt_bm25 $search_columns"
+  sql corpus -f "$top/examples/legislative/search.sql"
   sql corpus -c "VACUUM ANALYZE legislative_documents"
 }
 

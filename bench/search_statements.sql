@@ -47,7 +47,7 @@ BEGIN
   FOR s IN SELECT * FROM statement WHERE method <> 'again' AND kind <> 'whole function' AND position = 1 LOOP
     used := false;
     FOR line IN EXECUTE 'EXPLAIN ' || s.statement LOOP
-      used := used OR line ~ CASE s.method WHEN 'pgopt' THEN 'Index Scan using legislative_documents_search'
+      used := used OR line ~ CASE s.method WHEN 'pgopt' THEN 'Index Scan using legislative_documents_search_idx'
                                            WHEN 'gin' THEN 'Bitmap Index Scan on peer_gin_tsv_idx'
                                            ELSE 'Index Scan (using|on) peer_rum_tsv_idx' END;
     END LOOP;

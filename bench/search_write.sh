@@ -29,8 +29,6 @@ corpus_peers
 corpus_queries
 if [ "$n" -gt "$documents" ]; then n=$documents; fi
 
-columns="(title, content, document_type pgopt_filter_ops, (metadata->>'state') pgopt_filter_ops)"
-
 has_part() {
   case " $parts " in *" $1 "*) return 0 ;; *) return 1 ;; esac
 }
@@ -53,9 +51,9 @@ if has_part build; then
     timed "GIN over to_tsvector()" built "CREATE INDEX built ON legislative_documents
       USING gin (to_tsvector('portuguese', title || ' ' || content))"
     sql corpus -c "DROP INDEX built"
-    timed "pgopt, with positions" built "CREATE INDEX built ON legislative_documents USING pgopt_bm25 $columns"
+    timed "pgopt, with positions" built "CREATE INDEX built ON legislative_documents USING pgopt_bm25 $search_columns"
     sql corpus -c "DROP INDEX built"
-    timed "pgopt, without positions" built "CREATE INDEX built ON legislative_documents USING pgopt_bm25 $columns
+    timed "pgopt, without positions" built "CREATE INDEX built ON legislative_documents USING pgopt_bm25 $search_columns
       WITH (positions = off)"
     sql corpus -c "DROP INDEX built"
     ratio "with positions, against GIN (wanted: time <= 1, size <= 1.6)" "pgopt, with positions" "GIN over to_tsvector()"
@@ -73,7 +71,7 @@ new_table() {
 }
 
 index_pgopt() {
-  sql corpus -c "CREATE INDEX $1_search ON $1 USING pgopt_bm25 $columns" -c "VACUUM ANALYZE $1"
+  sql corpus -c "CREATE INDEX $1_search ON $1 USING pgopt_bm25 $search_columns" -c "VACUUM ANALYZE $1"
 }
 
 if has_part insert || has_part load || has_part update; then
