@@ -255,7 +255,6 @@ find_term(Analyzer *analyzer, const char *folded, int length)
 	char rule[FORM_MAX_BYTES];
 	const char *form = NULL;
 	int form_length = 0;
-	char *term;
 
 	if (analyzer_is_stop_word(analyzer, folded))
 		return NULL;
@@ -266,12 +265,7 @@ find_term(Analyzer *analyzer, const char *folded, int length)
 		form_length = restore_by_rule(folded, length, rule);
 		form = rule;
 	}
-	term = analyzer_stem(analyzer, form, form_length);
-
-	/* An encoding may have no ã. */
-	if (term == NULL && !text_is_utf8() && text_from_utf8(form, form_length) == NULL)
-		term = analyzer_stem(analyzer, folded, length);
-	return term;
+	return analyzer_stem(analyzer, form, form_length);
 }
 
 static void

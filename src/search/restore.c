@@ -4,8 +4,9 @@
  *		corpus, where the rules of rules.c would lead to another term.
  *
  * Owns: builders and tables, each in a context of its own below the caller's.
- * A builder keeps up to MAX_WORDS folded words with their forms; when there
- * are more, it forgets the rarest.  The table's bytes are in UTF-8 whatever
+ * A builder keeps folded words with their forms, up to what fits into
+ * maintenance_work_mem and never more than MAX_WORDS; when there are more, it
+ * forgets the rarest.  The table's bytes are in UTF-8 whatever
  * the database's encoding, and hold, ascending by memcmp:
  *
  *	version (1 byte), words (4 bytes), and for each word: bytes it shares with
@@ -25,6 +26,8 @@
 
 #define TABLE_VERSION   1
 #define MAX_WORDS       1000000
+#define MIN_WORDS       50000 /* are always kept */
+#define WORD_MEMORY     160   /* bytes that a word takes in a builder, about */
 #define MIN_WORD        3
 #define MAX_WORD        100 /* bytes; longer ones are no words */
 #define MAX_FORM        (2 * MAX_WORD)
@@ -72,7 +75,7 @@ struct RestoreBuilder
 	MemoryContext context;
 	MemoryContext words_context; /* table, words and forms: replaced when words are forgotten */
 	forms_hash *words;
-	uint32 forget; /* words no more frequent than this go first */
+	uint32 max_words;
 };
 
 struct RestoreTable
@@ -99,7 +102,8 @@ restore_builder_create(MemoryContext parent)
 	RestoreBuilder *builder = MemoryContextAllocZero(context, sizeof(RestoreBuilder));
 
 	builder->context = context;
-	builder->forget = 1;
+	builder->max_words =
+		Min(MAX_WORDS, Max(MIN_WORDS, (Size) maintenance_work_mem * 1024 / WORD_MEMORY));
 	begin_words(builder);
 	return builder;
 }
@@ -149,11 +153,13 @@ count_of(const FormSlot *slot)
 	return count;
 }
 
-/* Keeps what is more frequent than the limit, which doubles until a quarter is gone. */
+/* Keeps what is more frequent than a limit, which doubles until a quarter is gone. */
 static void
 forget_rare_words(RestoreBuilder *builder)
 {
-	while (builder->words->members > MAX_WORDS - MAX_WORDS / 4)
+	uint32 limit = 1;
+
+	while (builder->words->members > builder->max_words / 4 * 3)
 	{
 		forms_hash *old_words = builder->words;
 		MemoryContext old_context = builder->words_context;
@@ -166,7 +172,7 @@ forget_rare_words(RestoreBuilder *builder)
 		{
 			FormSlot *kept;
 
-			if (count_of(slot) <= builder->forget)
+			if (count_of(slot) <= limit)
 				continue;
 			kept = add_word(builder, slot->key.word, slot->key.length);
 			kept->plain = slot->plain;
@@ -174,7 +180,7 @@ forget_rare_words(RestoreBuilder *builder)
 				add_form(builder, kept, form->form, form->length, form->count);
 		}
 		MemoryContextDelete(old_context);
-		builder->forget *= 2;
+		limit *= 2;
 	}
 }
 
@@ -206,7 +212,7 @@ restore_builder_add(RestoreBuilder *builder, const char *text, int length)
 			slot->plain++;
 		else
 			add_form(builder, slot, form, form_length, 1);
-		if (builder->words->members > MAX_WORDS)
+		if (builder->words->members > builder->max_words)
 			forget_rare_words(builder);
 	}
 	if (utf8 != text)

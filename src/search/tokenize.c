@@ -189,6 +189,21 @@ skip_ordinal(const unsigned char *p, const unsigned char *end)
 	return p;
 }
 
+/* Is there a º among the letters of the word? */
+static bool
+has_ordinal_mark(const unsigned char *p, const unsigned char *end)
+{
+	while (p < end)
+	{
+		uint32 code;
+
+		p += decode_special(p, end, &code);
+		if (code == 0xBA)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Does the word that was read only announce a number: art. 5, nº 5, n. 5,
  * No. 5?  If so, the beginning of the number, else NULL.
@@ -207,7 +222,7 @@ skip_number_sign(const unsigned char *begin, const unsigned char *p, const unsig
 		!(length == 3 && memcmp(word, "nos", 3) == 0))
 		return NULL;
 	if (length > 1 && !is_article)
-		sign = p - begin > length; /* º is part of the word */
+		sign = has_ordinal_mark(begin, p);
 	after = skip_ordinal_mark(p, end);
 	if (after > p)
 	{
