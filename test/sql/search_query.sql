@@ -79,5 +79,50 @@ END $$;
 SELECT 'transporte "zona rural" -frete'::pgopt_query;
 SELECT repeat('frete ', 3)::pgopt_query::text;
 
+--
+-- Columns
+--
+CREATE TABLE search_query_docs (id integer PRIMARY KEY, title text, content text);
+INSERT INTO search_query_docs VALUES
+	(1, 'Transporte escolar', 'Trata da merenda na zona rural.'),
+	(2, 'Merenda', 'Trata do transporte escolar na zona urbana.'),
+	(3, 'Zona rural', 'Trata de frete e de guarda-chuvas.'),
+	(4, 'Title', 'Trata da palavra inglesa title; licitação.'),
+	(5, 'Licitação', 'Trata de licitações, e da licitante.');
+CREATE INDEX search_query_index ON search_query_docs USING pgopt_bm25 (title, content);
+CREATE FUNCTION search_query_finds(VARIADIC searches text[]) RETURNS SETOF text LANGUAGE sql AS $$
+	SELECT s || '  =>  ' || coalesce((SELECT string_agg(key, ', ' ORDER BY key::integer) || CASE WHEN min(searched) <> s THEN ', searched: ' || min(searched) ELSE '' END
+	                                    FROM pgopt_search('search_query_docs', s)), 'nothing')
+	  FROM unnest(searches) WITH ORDINALITY u (s, n) ORDER BY n
+$$;
+SELECT search_query_finds('merenda', 'title:merenda', 'Title:merenda', 'TITLE:"zona rural"', 'content:"zona rural"', 'merenda -title:merenda', '+content:merenda zona',
+	'title:escolar content:frete', '+title:escolar +content:escolar', 'title: merenda', 'titles:merenda', 'title:"escolar transporte"', 'content:guarda-chuva',
+	'-title:-merenda zona', '"title:merenda"', 'x:title:merenda', 'title:title');
+-- a search in one column knows the names of the others, in which it finds nothing
+SELECT array_agg(id ORDER BY id) FROM search_query_docs WHERE content @@@ 'merenda';
+SELECT array_agg(id ORDER BY id) FROM search_query_docs WHERE content @@@ 'title:merenda frete';
+SELECT array_agg(id ORDER BY id) FROM search_query_docs WHERE content @@@ '+title:merenda frete';
+SELECT array_agg(id ORDER BY id) FROM search_query_docs WHERE content @@@ 'frete -title:zona';
+
+--
+-- Typing errors
+--
+-- one letter missing, too many, another one, exchanged; two from eight letters on
+SELECT search_query_finds('merend', 'merrenda', 'meremda', 'mernnda', 'merneda', 'trasnporte', 'tranporte', 'tarnsprote', 'licitasao', 'mremneda');
+-- every word by itself, wherever it stands; operators and columns stay
+SELECT search_query_finds('"zona rurl" -merenda', 'content:mernda', '+frte zona', 'title:zona title:rurla "zona urban"', 'guarda-chuvs');
+-- known words, short ones and numbers are not changed; nor is what is too far
+SELECT search_query_finds('licitante', 'fre', '8667', 'xmerxenda', 'frxtx');
+-- of two that are as near, the one that more documents have
+INSERT INTO search_query_docs SELECT 10 + i, 'Pato', CASE WHEN i < 3 THEN 'gatos' ELSE 'patos' END FROM generate_series(1, 6) i;
+SELECT search_query_finds('xatos');
+-- also where they are in several segments and in the write buffer
+INSERT INTO search_query_docs SELECT 20 + i, 'Gato', 'gatos' FROM generate_series(1, 3) i;
+VACUUM search_query_docs;
+INSERT INTO search_query_docs SELECT 30 + i, 'Gato', 'gatos' FROM generate_series(1, 3) i;
+SELECT search_query_finds('xatos');
+
+DROP FUNCTION search_query_finds(text[]);
+DROP TABLE search_query_docs;
 DROP FUNCTION search_query_marks(text[]);
 DROP VIEW search_query_text;
