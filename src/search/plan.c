@@ -338,13 +338,15 @@ bind_operator(PlannerInfo *root, FuncExpr *call)
 		COERCE_EXPLICIT_CALL);
 }
 
-/* How many rows does the search match?  From the index's own counts, where the search is known. */
+/* How many rows of its table does the search match?  From the index's own counts, where the search is known. */
 static bool
-estimate_matches(List *args, double *selectivity)
+estimate_matches(PlannerInfo *root, List *args, double *selectivity)
 {
+	Var *ctid = linitial(args);
 	Node *bound = lthird(args);
 	Const *constant = (Const *) bound;
 	PgoptQuery *query;
+	Oid leaf;
 	Relation index;
 	const CompiledQuery *compiled;
 	double any = 0;
@@ -352,13 +354,16 @@ estimate_matches(List *args, double *selectivity)
 	bool must = false;
 	double ndocs;
 
-	if (!IsA(bound, Const) || constant->constisnull)
+	if (!IsA(bound, Const) || constant->constisnull || !IsA(ctid, Var) || ctid->varlevelsup != 0)
 		return false;
 	query = (PgoptQuery *) PG_DETOAST_DATUM(constant->constvalue);
-	if (get_rel_relkind(query->index) != RELKIND_INDEX)
+	leaf = query->index;
+	if (get_rel_relkind(leaf) != RELKIND_INDEX)
+		leaf = search_index_of_table(leaf, planner_rt_fetch(ctid->varno, root)->relid);
+	if (!OidIsValid(leaf) || get_rel_relkind(leaf) != RELKIND_INDEX)
 		return false;
 
-	index = index_open(query->index, AccessShareLock);
+	index = index_open(leaf, AccessShareLock);
 	compiled = search_compile(index, query);
 	ndocs = Max(compiled->stats.collection.ndocs, 1);
 	for (int i = 0; i < compiled->query->nclauses; i++)
@@ -399,7 +404,7 @@ pgopt_search_support(PG_FUNCTION_ARGS)
 		SupportRequestSelectivity *estimate = (SupportRequestSelectivity *) request;
 
 		if (list_length(estimate->args) == 4 &&
-			estimate_matches(estimate->args, &estimate->selectivity))
+			estimate_matches(estimate->root, estimate->args, &estimate->selectivity))
 			PG_RETURN_POINTER(request);
 	}
 	PG_RETURN_POINTER(NULL);
