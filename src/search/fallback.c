@@ -17,6 +17,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "nodes/nodeFuncs.h"
+#include "rewrite/rewriteHandler.h"
 #include "tsearch/ts_cache.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -84,30 +85,58 @@ vector_of_index(Relation index, VectorSource *source)
 	return false;
 }
 
-/* A tsvector column, for which source->config stays as it is, else an index over to_tsvector(config, text). */
+/* The configuration of the first to_tsvector(config, text) in an expression. */
+static bool
+find_config(Node *node, Oid *config)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, FuncExpr) && ((FuncExpr *) node)->funcid == F_TO_TSVECTOR_REGCONFIG_TEXT &&
+		IsA(linitial(((FuncExpr *) node)->args), Const))
+	{
+		*config = DatumGetObjectId(((Const *) linitial(((FuncExpr *) node)->args))->constvalue);
+		return true;
+	}
+	return expression_tree_walker(node, find_config, config);
+}
+
+/* A tsvector column; generated or not, as asked for: the expression that generates it tells its configuration. */
+static bool
+vector_of_column(Relation rel, bool generated, VectorSource *source)
+{
+	TupleDesc descriptor = RelationGetDescr(rel);
+
+	for (int i = 0; i < descriptor->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
+
+		if (attribute->attisdropped || attribute->atttypid != TSVECTOROID ||
+			(attribute->attgenerated != '\0') != generated)
+			continue;
+		if (generated && !find_config(build_column_default(rel, i + 1), &source->config))
+			continue;
+		source->vector =
+			psprintf("%s.%s", STATEMENT_ALIAS, quote_identifier(NameStr(attribute->attname)));
+		source->body = text_columns(descriptor);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * What tells its configuration comes first: a generated tsvector column, an
+ * index over to_tsvector(config, text), and only then any tsvector column, for
+ * which source->config stays as it is.
+ */
 static bool
 find_vector(Oid table, VectorSource *source)
 {
 	Relation rel = table_open(table, AccessShareLock);
-	TupleDesc descriptor = RelationGetDescr(rel);
-	bool found = false;
-	List *indexes;
+	bool found = vector_of_column(rel, true, source);
+	List *indexes = RelationGetIndexList(rel);
 	ListCell *lc;
 
-	for (int i = 0; i < descriptor->natts && !found; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(descriptor, i);
-
-		if (!attribute->attisdropped && attribute->atttypid == TSVECTOROID)
-		{
-			source->vector =
-				psprintf("%s.%s", STATEMENT_ALIAS, quote_identifier(NameStr(attribute->attname)));
-			source->body = text_columns(descriptor);
-			found = true;
-		}
-	}
-	indexes = RelationGetIndexList(rel);
-	foreach(lc, indexes)
+	foreach (lc, indexes)
 	{
 		Relation index;
 
@@ -118,6 +147,7 @@ find_vector(Oid table, VectorSource *source)
 				vector_of_index(index, source);
 		relation_close(index, AccessShareLock);
 	}
+	found = found || vector_of_column(rel, false, source);
 	table_close(rel, AccessShareLock);
 	return found;
 }

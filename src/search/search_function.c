@@ -376,6 +376,8 @@ search_with_index(ReturnSetInfo *rsinfo, Oid bound, const SearchArguments *argum
 
 	(void) pgopt_spi_execute(sql, 0, NULL, NULL, NULL, true, SPI_OK_SELECT);
 	options.weights = term_weights(compiled);
+	if (search_settings(index)->nfields > 1)
+		options.fields = ~(uint32) 1; /* as body_expression() has it */
 	search_return_rows(
 		rsinfo, search_analyzer(index), compiled->query, &options, words, arguments->skip);
 	pgopt_spi_end(&spi);

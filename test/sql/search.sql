@@ -169,6 +169,9 @@ DROP INDEX docs_search;
 SELECT key FROM pgopt_search('docs', 'transporte');
 ALTER TABLE docs ADD v tsvector GENERATED ALWAYS AS (to_tsvector('portuguese', coalesce(title, '') || ' ' || coalesce(content, ''))) STORED;
 SELECT key, score > 0, headline FROM pgopt_search('docs', 'transporte "zona rural" -frete', filters => '{"kind": "PL"}') ORDER BY key;
+SET default_text_search_config = 'english'; -- the column knows better
+SELECT key FROM pgopt_search('docs', 'licitação') ORDER BY key;
+RESET default_text_search_config;
 ALTER TABLE docs DROP v;
 CREATE INDEX ON docs USING gin (to_tsvector('public.pgopt_portuguese', content));
 SELECT key, headline FROM pgopt_search('docs', 'transporte +rural') ORDER BY key;
