@@ -1685,6 +1685,25 @@ RETURNS SETOF record
 COMMENT ON FUNCTION pgopt_search_verify(regclass, boolean, double precision) IS
 	'what is wrong with a pgopt_bm25 index: no rows when it is sound; with check_table also whether it says what its table says, of all rows or a fraction of them; for the index''s owner; searches and writes go on, VACUUM of the index waits; costs a read of the index and the table, and the analysis of the rows';
 
+-- The index from the inside
+
+CREATE FUNCTION pgopt.search_topk(
+	index regclass, search text, k integer, fields integer DEFAULT 0, OUT place tid, OUT score double precision)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'pgopt_search_topk' LANGUAGE C STABLE STRICT ROWS 50 COST 1000;
+COMMENT ON FUNCTION pgopt.search_topk(regclass, text, integer, integer) IS
+	'the best k documents of an index, whether their rows are visible or not; fields is a mask of its text columns (0: all); for its owner';
+CREATE FUNCTION pgopt.search_exhaustive(
+	index regclass, search text, k integer, fields integer DEFAULT 0, OUT place tid, OUT score double precision)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'pgopt_search_exhaustive' LANGUAGE C STABLE STRICT ROWS 50 COST 1000;
+COMMENT ON FUNCTION pgopt.search_exhaustive(regclass, text, integer, integer) IS
+	'the same from the scores of all documents that match: for tests, and slow';
+REVOKE ALL ON FUNCTION pgopt.search_topk(regclass, text, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION pgopt.search_exhaustive(regclass, text, integer, integer) FROM PUBLIC;
+
+-- End of the index from the inside
+
 -- ---------------------------------------------------------------------------
 
 CREATE FUNCTION pgopt.preload_check() RETURNS void
