@@ -184,6 +184,12 @@ search_build(Relation heap, Relation index, IndexInfo *info)
 			table_index_build_scan(heap, index, info, false, true, builder_add, builder, NULL);
 	}
 	result->index_tuples = builder->ntuples;
+	ereport(DEBUG1,
+			(errmsg_internal("index \"%s\": %.0f rows, %d temporary runs, %d parallel workers",
+							 RelationGetRelationName(index),
+							 builder->ntuples,
+							 list_length(builder->runs),
+							 leader != NULL ? build_workers(leader) : 0)));
 	nentries = builder_write_segments(builder, entries);
 	builder_free(builder);
 	if (leader != NULL)

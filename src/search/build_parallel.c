@@ -144,6 +144,12 @@ build_begin_parallel(Relation heap, Relation index, IndexInfo *info, int nworker
 	return leader;
 }
 
+int
+build_workers(const BuildLeader *leader)
+{
+	return leader->context->nworkers_launched;
+}
+
 /* Snapshot, shared memory and parallel mode are given up; workers have ended, or never were. */
 void
 build_end_parallel(BuildLeader *leader)

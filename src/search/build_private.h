@@ -75,6 +75,7 @@ extern BuildLeader *
 build_begin_parallel(Relation heap, Relation index, IndexInfo *info, int nworkers);
 extern double build_parallel_scan(BuildLeader *leader, Relation heap, Relation index,
 								  IndexInfo *info, Builder **builder);
+extern int build_workers(const BuildLeader *leader);
 extern void build_end_parallel(BuildLeader *leader);
 
 #endif /* PGOPT_SEARCH_BUILD_PRIVATE_H */

@@ -292,7 +292,7 @@ merge_runs(Builder *builder, int n, SegmentWriter *writer)
 
 /* Until there are no more runs than can be merged at once. */
 static void
-reduce_runs(Builder *builder)
+reduce_runs(Builder *builder, float4 average)
 {
 	int fan_in = (int) Max(MIN_FAN_IN, Min(MAX_FAN_IN, builder->budget / MERGE_MEMORY));
 
@@ -304,7 +304,7 @@ reduce_runs(Builder *builder)
 		MemoryContext old = MemoryContextSwitchTo(context);
 		BuildRun *run = begin_run(builder);
 		SegmentWriter *writer =
-			segment_writer_begin_temporary(run->file, builder->settings, running_average(builder));
+			segment_writer_begin_temporary(run->file, builder->settings, average);
 		SegmentEntry entry;
 		SegmentHeader *header;
 
@@ -380,7 +380,7 @@ builder_write_segments(Builder *builder, SegmentEntry *entries)
 	builder->analyzer = NULL;
 	average = average_length((double) builder->run_documents, (double) builder->run_length);
 	pgstat_progress_update_param(PROGRESS_CREATEIDX_SUBPHASE, BUILD_PHASE_MERGE);
-	reduce_runs(builder);
+	reduce_runs(builder, average);
 	while (builder->runs != NIL)
 	{
 		if (n == SEARCH_MAX_SEGMENTS)

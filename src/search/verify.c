@@ -43,6 +43,9 @@ PG_FUNCTION_INFO_V1(pgopt_search_verify);
 
 #define MAX_PROBLEMS 1000
 
+/* Pages of the write buffer have owners of their own: reading it checks them. */
+#define ANY_OWNER 0
+
 /* --- problems --------------------------------------------------------------------------- */
 
 void
@@ -175,7 +178,12 @@ check_page(Verifier *verifier, BlockNumber block, uint64 owner, uint16 kind)
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	search_check_page(verifier->index, buffer, kind);
 	opaque = SearchPageGetOpaque(BufferGetPage(buffer));
-	if (opaque->owner != owner)
+	if (owner == ANY_OWNER)
+	{
+		if (opaque->owner == 0 || opaque->owner >= verifier->meta->next_owner)
+			verify_report(verifier, block, NULL, "the page belongs to an owner that is none");
+	}
+	else if (opaque->owner != owner)
 		verify_report(verifier,
 					  block,
 					  NULL,
@@ -324,12 +332,8 @@ check_pages(Verifier *verifier)
 	verify_guarded(verifier, "table of accented words", check_chain, &chain);
 	if (meta->pending_head != InvalidBlockNumber)
 	{
-		chain = (Chain){&owners,
-						meta->pending_head,
-						meta->pending_tail,
-						meta->pending_owner,
-						SEARCH_PAGE_PENDING,
-						0};
+		chain = (Chain){
+			&owners, meta->pending_head, meta->pending_tail, ANY_OWNER, SEARCH_PAGE_PENDING, 0};
 		if (verify_guarded(verifier, "write buffer", check_chain, &chain) &&
 			chain.npages != meta->pending_pages)
 			verify_report(verifier,

@@ -15,6 +15,7 @@
 
 #include "access/heapam.h"
 #include "access/tableam.h"
+#include "access/xlog.h"
 #include "catalog/index.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -132,7 +133,19 @@ read_pending(Verifier *verifier, void *arg)
 	}
 	pending_close(reader);
 	MemoryContextDelete(context);
-	if (verifier->stale)
+	/* Nobody makes a segment of it meanwhile, but a primary that a standby follows. */
+	if (verifier->stale && !RecoveryInProgress())
+	{
+		verifier->stale = false;
+		verifier->pending_damaged = true;
+		verify_report(verifier,
+					  InvalidBlockNumber,
+					  NULL,
+					  "a page belongs to something else; %u of %u documents were read",
+					  n,
+					  meta->pending_docs);
+	}
+	if (verifier->stale || verifier->pending_damaged)
 		return;
 	if (n != meta->pending_docs)
 		verify_report(verifier,

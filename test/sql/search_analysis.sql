@@ -1,7 +1,9 @@
 --
 -- Portuguese analysis, through the text search configuration
 --
+SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgopt;
+RESET client_min_messages;
 
 -- what the parser makes of a text
 SELECT alias, token FROM ts_parse('pgopt_parser',

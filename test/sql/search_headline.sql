@@ -1,7 +1,9 @@
 --
 -- pgopt_headline(): the fragments that show why a document was found.
 --
+SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgopt;
+RESET client_min_messages;
 \pset format unaligned
 \pset tuples_only on
 

@@ -1,7 +1,9 @@
 --
 -- What users write into a search: how it is read shows in what a headline marks.
 --
+SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS pgopt;
+RESET client_min_messages;
 \pset format unaligned
 \pset tuples_only on
 
