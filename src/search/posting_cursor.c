@@ -50,6 +50,8 @@ posting_open(PostingCursor *cursor, SegmentReader *reader, const TermInfo *info)
 	cursor->n = 0;
 	cursor->fields = 0;
 	cursor->context = CurrentMemoryContext;
+	cursor->recent_page = InvalidBlockNumber;
+	cursor->recent = InvalidBuffer;
 	cursor->skips = NULL;
 	cursor->skips_first = 0;
 	cursor->skips_n = 0;
@@ -109,7 +111,7 @@ read_skip_page(PostingCursor *cursor, uint32 i, uint32 on_first)
 	uint32 offset = i == 0 ? SegmentPointerOffset(cursor->info.skips) : 0;
 	SegmentView view;
 
-	if (!segment_view(reader, page, &view))
+	if (!segment_view(reader, page, InvalidBuffer, &view))
 		return false;
 	if (offset + n * sizeof(SkipEntry) > view.length)
 		segment_corrupted(reader, page, "is too short for skip entries");
@@ -271,8 +273,12 @@ posting_load(PostingCursor *cursor, uint32 block)
 
 	page = SegmentPointerPage(pointer);
 	offset = SegmentPointerOffset(pointer);
-	if (!segment_view(reader, page, &view))
+	/* Blocks of a term mostly lie on the same page as the one before. */
+	if (!segment_view(
+			reader, page, page == cursor->recent_page ? cursor->recent : InvalidBuffer, &view))
 		return;
+	cursor->recent_page = page;
+	cursor->recent = view.buffer;
 	if (likely(offset < view.length))
 		size = block_decode(view.content + offset,
 							view.length - offset,
@@ -356,7 +362,7 @@ load_pack(PostingCursor *cursor, uint64 pack)
 		uint32 size = 1;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!segment_view(reader, page, &view))
+		if (!segment_view(reader, page, InvalidBuffer, &view))
 			return false;
 		while (offset < view.length && positions->next_pack <= pack)
 		{

@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "format.h"
 
+#include "storage/buf.h"
 #include "storage/buffile.h"
 #include "utils/rel.h"
 
@@ -76,6 +77,8 @@ typedef struct PostingCursor
 		fields; /* mask of the fields that occur in the block at all; rows of others are not set */
 	/* private */
 	MemoryContext context;
+	uint32 recent_page; /* of the block loaded last, and where it was then */
+	Buffer recent;
 	SkipEntry *skips; /* those of one page, of blocks [skips_first, skips_first + skips_n) */
 	uint32 skips_first;
 	uint32 skips_n;

@@ -507,11 +507,20 @@ merge_terms(MergeState *state)
 		int i = DatumGetInt32(binaryheap_first(heap));
 		MergeSource *source = &state->sources[i];
 
-		if (begun &&
-			key_compare(writer->term, writer->term_length, source->term, source->length) != 0)
+		if (begun)
 		{
-			segment_writer_end_term(writer);
-			begun = false;
+			int order =
+				key_compare(writer->term, writer->term_length, source->term, source->length);
+
+			if (order > 0)
+				segment_corrupted(source->reader,
+								  term_cursor_leaf(source->terms)->page,
+								  "has terms that do not ascend");
+			if (order < 0)
+			{
+				segment_writer_end_term(writer);
+				begun = false;
+			}
 		}
 		if (!begun)
 			segment_writer_begin_term(writer, source->term, source->length);

@@ -13,6 +13,9 @@
 
 #include "segment.h"
 
+/* Nothing of this is called from outside: no detours for what could replace it. */
+#pragma GCC visibility push(hidden)
+
 /* --- packed numbers and blocks (postings.c) ------------------------------------------ */
 
 /*
@@ -102,9 +105,10 @@ struct SegmentReader
 	bool *stale;
 	bool never_stale;      /* what `stale` points to for a file */
 	SegmentHeader *header; /* without extents for a file */
-	uint32 *extent_first;  /* first logical page of each extent */
-	uint32 extent;         /* the one used last */
-	char *image;           /* file: the page read last */
+	BlockNumber header_block;
+	uint32 *extent_first; /* first logical page of each extent */
+	uint32 extent;        /* the one used last */
+	char *image;          /* file: the page read last */
 	uint32 image_page;
 };
 
@@ -117,8 +121,8 @@ typedef struct SegmentView
 	Buffer buffer;
 } SegmentView;
 
-/* False: stale.  Only one page at a time. */
-extern bool segment_view(SegmentReader *reader, uint32 page, SegmentView *view);
+/* False: stale.  Only one page at a time.  recent: a buffer where the page was, or InvalidBuffer. */
+extern bool segment_view(SegmentReader *reader, uint32 page, Buffer recent, SegmentView *view);
 
 static inline void
 segment_view_end(SegmentView *view)
@@ -259,5 +263,7 @@ extern uint32 writer_new_page(SegmentWriter *writer);
 extern char *writer_new_image(SegmentWriter *writer);
 extern void
 writer_put_page(SegmentWriter *writer, uint32 page, char *image, uint32 used, uint32 next);
+
+#pragma GCC visibility pop
 
 #endif /* PGOPT_SEARCH_SEGMENT_PRIVATE_H */

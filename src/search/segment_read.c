@@ -18,6 +18,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
+#include "compat.h"
 #include "pages.h"
 #include "segment_private.h"
 
@@ -29,10 +30,9 @@ segment_corrupted(SegmentReader *reader, uint32 page, const char *what)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("temporary file of an index build is corrupted at page %u", page),
 				 errdetail("The page %s.", what)));
-	search_corrupted(reader->index,
-					 page < reader->header->npages ? segment_block(reader, page)
-												   : InvalidBlockNumber,
-					 what);
+	if (page >= reader->header->npages)
+		search_corrupted(reader->index, reader->header_block, what);
+	search_corrupted(reader->index, segment_block(reader, page), what);
 }
 
 /* --- pages ------------------------------------------------------------------------------ */
@@ -119,15 +119,25 @@ read_image(SegmentReader *reader, uint32 page, char *image)
 				 errmsg("could not read page %u of an index build's temporary file: %m", page)));
 }
 
+/* Spares the buffer table where the block is still in the buffer that it was in. */
+static inline Buffer
+read_block(Relation index, BlockNumber block, Buffer recent)
+{
+	if (BufferIsValid(recent) &&
+		ReadRecentBuffer(compat_rel_files(index), MAIN_FORKNUM, block, recent))
+		return recent;
+	return ReadBuffer(index, block);
+}
+
 bool
-segment_view(SegmentReader *reader, uint32 number, SegmentView *view)
+segment_view(SegmentReader *reader, uint32 number, Buffer recent, SegmentView *view)
 {
 	Page page;
 	PageState state;
 
 	if (number >= reader->header->npages)
 		segment_corrupted(
-			reader, number, "is beyond the segment's end, but something points to it");
+			reader, number, "is the header of a segment in which something points beyond the end");
 	if (reader->file != NULL)
 	{
 		if (reader->image == NULL)
@@ -145,7 +155,7 @@ segment_view(SegmentReader *reader, uint32 number, SegmentView *view)
 	{
 		if (*reader->stale)
 			return false;
-		view->buffer = ReadBuffer(reader->index, segment_block(reader, number));
+		view->buffer = read_block(reader->index, segment_block(reader, number), recent);
 		LockBuffer(view->buffer, BUFFER_LOCK_SHARE);
 		page = BufferGetPage(view->buffer);
 	}
@@ -176,7 +186,7 @@ segment_copy_page(SegmentReader *reader, uint32 page, SegmentPage *copy)
 	if (copy->image == NULL)
 		copy->image = MemoryContextAlloc(reader->context, BLCKSZ);
 	copy->page = InvalidBlockNumber;
-	if (!segment_view(reader, page, &view))
+	if (!segment_view(reader, page, InvalidBuffer, &view))
 		return false;
 	memcpy(SearchPageContent(copy->image), view.content, view.length);
 	copy->page = page;
@@ -211,7 +221,7 @@ tree_fits(const SegmentHeader *header, uint32 root, uint32 height, uint32 first_
 
 /* What is wrong with a header, or NULL. */
 static const char *
-check_header(const SegmentHeader *header, const SearchSettings *settings)
+check_header(const SegmentHeader *header, const SearchSettings *settings, BlockNumber nblocks)
 {
 	uint64 n = 0;
 
@@ -223,8 +233,8 @@ check_header(const SegmentHeader *header, const SearchSettings *settings)
 	{
 		const Extent *extent = &header->extents[i];
 
-		if (extent->start < SEARCH_FIRST_BLOCK || extent->npages == 0 ||
-			extent->npages > MaxBlockNumber - extent->start)
+		if (extent->start < SEARCH_FIRST_BLOCK || extent->start >= nblocks || extent->npages == 0 ||
+			extent->npages > nblocks - extent->start)
 			return "lists a wrong extent";
 		n += extent->npages;
 	}
@@ -279,6 +289,7 @@ segment_open(Relation index, const SearchSettings *settings, const SegmentEntry 
 	reader->index = index;
 	reader->stale = stale;
 	reader->header = header;
+	reader->header_block = entry->header;
 
 	buffer = ReadBuffer(index, entry->header);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
@@ -308,7 +319,7 @@ segment_open(Relation index, const SearchSettings *settings, const SegmentEntry 
 	if (header->id != entry->id || header->ndocs != entry->ndocs || header->npages != entry->npages)
 		search_corrupted(
 			index, entry->header, "is a segment's header, but not as the meta page says");
-	wrong = check_header(header, settings);
+	wrong = check_header(header, settings, RelationGetNumberOfBlocks(index));
 	if (wrong != NULL)
 		search_corrupted(index, entry->header, wrong);
 
@@ -365,7 +376,7 @@ read_array(SegmentReader *reader, uint32 first_page, uint32 width, uint32 from, 
 		uint32 count = Min(n, per_page - offset);
 		SegmentView view;
 
-		if (!segment_view(reader, page, &view))
+		if (!segment_view(reader, page, InvalidBuffer, &view))
 		{
 			memset(out, 0, (Size) n * width);
 			return;

@@ -408,7 +408,7 @@ segment_find_term(SegmentReader *reader, const char *term, int length, TermInfo 
 		const char *place;
 		uint64 child = 0;
 
-		if (!segment_view(reader, page, &view))
+		if (!segment_view(reader, page, InvalidBuffer, &view))
 			return false;
 		match = page_search(&walk, view.content, view.length, term, length);
 		place = walk.payload;
@@ -422,7 +422,7 @@ segment_find_term(SegmentReader *reader, const char *term, int length, TermInfo 
 		page = (uint32) child;
 	}
 
-	if (!segment_view(reader, page, &view))
+	if (!segment_view(reader, page, InvalidBuffer, &view))
 		return false;
 	{
 		TreeMatch match = page_search(&walk, view.content, view.length, term, length);

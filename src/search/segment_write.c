@@ -709,7 +709,7 @@ segment_writer_end_term(SegmentWriter *writer)
 	}
 	if (inlined)
 		info->max_impact = block_impact(writer);
-	else
+	else if (writer->n > 0) /* 0 after writer_make_room() */
 		put_block_of_postings(writer);
 
 	impact = (uint16) info->max_impact;
