@@ -1630,6 +1630,19 @@ CREATE OPERATOR CLASS pgopt_bpchar_filter_ops FOR TYPE bpchar USING pgopt_bm25 A
 COMMENT ON OPERATOR FAMILY pgopt_bpchar_filter_ops USING pgopt_bm25 IS 'char(n) that filters';
 COMMENT ON OPERATOR CLASS pgopt_bpchar_filter_ops USING pgopt_bm25 IS 'char(n) that filters';
 
+CREATE FUNCTION pgopt_search_stats(
+	index regclass,
+	OUT documents bigint, OUT deleted bigint, OUT segments integer, OUT largest_segment bigint,
+	OUT pending_documents bigint, OUT pending_bytes bigint,
+	OUT terms bigint, OUT words bigint, OUT postings bigint, OUT average_length double precision,
+	OUT bytes bigint, OUT segment_bytes bigint, OUT free_bytes bigint,
+	OUT positions boolean, OUT restored_words bigint,
+	OUT k1 real, OUT b real, OUT pending_limit integer, OUT text_config regconfig, OUT stemmer_changed boolean)
+RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt_search_stats(regclass) IS
+	'size and shape of a pgopt_bm25 index: documents (those in the write buffer too), deleted ones that wait for a merge, segments and the documents of the largest, what is in the write buffer, sums of the segments'' terms, words and postings, free bytes that the next writes use, words in the table that restores accents, and whether the stemmer is another one than at build time (then REINDEX); for who may read the table, and pg_monitor; costs a page a segment';
+
 -- End of the access method
 
 -- Headlines

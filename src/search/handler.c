@@ -47,7 +47,7 @@
 PG_FUNCTION_INFO_V1(pgopt_bm25_handler);
 
 /* What a plan must cost that nobody should choose. */
-#define FORBIDDING_COST 1.0e10
+#define FORBIDDING_COST 1.0e12
 
 /* Block maxima spare most of the work of a search in order: about this part of the matches is scored. */
 #define SCORED_FRACTION 0.1

@@ -167,7 +167,7 @@ make_analyzer(CachedAnalyzer *entry, Relation index, const SearchMeta *meta)
 {
 	MemoryContext context =
 		AllocSetContextCreate(CurrentMemoryContext, "pgopt analyzer", ALLOCSET_SMALL_SIZES);
-	Oid config = search_settings(index)->config;
+	Oid config = search_config(index);
 	Analyzer *analyzer =
 		analyzer_create(config, search_read_restore(index, meta, context), context);
 
@@ -193,7 +193,7 @@ Analyzer *
 search_analyzer(Relation index)
 {
 	Oid relid = RelationGetRelid(index);
-	Oid config = search_settings(index)->config;
+	Oid config = search_config(index);
 	SearchMeta *meta = NULL;
 	CachedAnalyzer *entry;
 

@@ -25,6 +25,7 @@
 #include "catalog/pg_ts_config.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 #include "utils/varlena.h"
@@ -65,6 +66,10 @@ typedef struct TextOptions
 #define DEFAULT_PENDING_LIMIT 1024 /* kB */
 
 static relopt_kind option_kind;
+
+/* Moves when any text search configuration is made, dropped or renamed: indexes do not depend on theirs. */
+static uint32 config_epoch = 0;
+static bool watches_configs = false;
 
 /* --- text search configurations ---------------------------------------------------- */
 
@@ -151,6 +156,12 @@ search_config(Relation index)
 }
 
 /* --- options ------------------------------------------------------------------------- */
+
+static void
+forget_configs(Datum arg, int cacheid, uint32 hashvalue)
+{
+	config_epoch++;
+}
 
 void
 search_register_options(void)
@@ -294,7 +305,25 @@ search_settings(Relation index)
 	SearchSettings *settings;
 
 	if (index->rd_amcache != NULL)
-		return index->rd_amcache;
+	{
+		settings = index->rd_amcache;
+		if (settings->config_epoch != config_epoch)
+		{
+			uint32 epoch = config_epoch;
+			Oid config = find_config(config_name(index));
+
+			/* the look-up may have thrown the settings away */
+			if (index->rd_amcache == NULL)
+				return search_settings(index);
+			settings = index->rd_amcache;
+			settings->config = config;
+			settings->config_epoch = epoch;
+		}
+		return settings;
+	}
+	if (!watches_configs)
+		CacheRegisterSyscacheCallback(TSCONFIGNAMENSP, forget_configs, (Datum) 0);
+	watches_configs = true;
 
 	settings = MemoryContextAllocZero(index->rd_indexcxt, sizeof(SearchSettings));
 	for (int column = 0; column < IndexRelationGetNumberOfKeyAttributes(index); column++)
@@ -324,6 +353,7 @@ search_settings(Relation index)
 	settings->b = (float4) (options != NULL ? options->b : DEFAULT_B);
 	settings->positions = options != NULL ? options->positions : true;
 	settings->pending_limit = options != NULL ? options->pending_limit : DEFAULT_PENDING_LIMIT;
+	settings->config_epoch = config_epoch;
 	settings->config = find_config(config_name(index));
 	read_built(settings, index);
 

@@ -39,6 +39,7 @@ typedef struct SearchSettings
 	bool positions;    /* are kept: as the index was built, or is to be built */
 	int pending_limit; /* kB of write buffer before it becomes a segment */
 	Oid config; /* text search configuration; InvalidOid when it is gone: search_config() says so */
+	uint32 config_epoch; /* private */
 } SearchSettings;
 
 /* Of an index, built or not, or a partitioned index. Errors: no text column, too many columns. */
