@@ -3,7 +3,7 @@
  *		From text to terms, for documents and queries alike.
  *
  * pgopt_portuguese: the text is cut into tokens, folded (lower case, accents
- * away), the accented form that dominates in the corpus is restored, that is
+ * away), the commonest accented form of the corpus is restored, that is
  * stemmed by the server's portuguese_stem, and the stem folded.  Since only
  * folded words enter, accents in a query make no difference.  The restored
  * form comes from the index's restoring table, made from the corpus when the
@@ -65,7 +65,7 @@ typedef struct TokenList
 } TokenList;
 
 typedef struct Analyzer Analyzer;
-typedef struct RestoreTable RestoreTable; /* folded word -> form that dominates in the corpus */
+typedef struct RestoreTable RestoreTable; /* folded word -> commonest accented form in the corpus */
 
 /*
  * An analyzer for a text search configuration, in a context of its own below
@@ -102,8 +102,9 @@ extern RestoreBuilder *restore_builder_create(MemoryContext parent);
 extern void restore_builder_add(RestoreBuilder *builder, const char *text, int length);
 
 /*
- * The words whose dominating form stems otherwise than the rules would have
- * it, serialised for the index: sorted, front-coded.  The result is palloc'd.
+ * The words whose commonest accented form stems otherwise than the rules would
+ * have it, serialised for the index: sorted, front-coded.  Words that hardly
+ * ever have accents are left to the rules.  The result is palloc'd.
  */
 extern bytea *restore_builder_finish(RestoreBuilder *builder, uint32 *nwords);
 extern RestoreTable *restore_table_load(const char *bytes, Size size, MemoryContext parent);

@@ -1,6 +1,6 @@
 /*
  * restore.c
- *		The table of accents: for folded words the form that dominates in a
+ *		The table of accents: for folded words the commonest accented form in a
  *		corpus, where the rules of rules.c would lead to another term.
  *
  * Owns: builders and tables, each in a context of its own below the caller's.
@@ -23,11 +23,13 @@
 
 #include "compat.h"
 #include "analysis_private.h"
+#include "document.h"
 
 #define TABLE_VERSION   1
 #define MAX_WORDS       1000000
 #define MIN_WORDS       50000 /* are always kept */
 #define WORD_MEMORY     160   /* bytes that a word takes in a builder, about */
+#define MIN_ACCENTED    10    /* per cent of a word's occurrences with accents, to restore them */
 #define MIN_WORD        3
 #define MAX_WORD        100 /* bytes; longer ones are no words */
 #define MAX_FORM        (2 * MAX_WORD)
@@ -219,30 +221,32 @@ restore_builder_add(RestoreBuilder *builder, const char *text, int length)
 		pfree(unconstify(char *, utf8));
 }
 
-/* The form that dominates; of equals the plain one, then the least. */
-static const char *
-dominating_form(const FormSlot *slot, int *length)
+/*
+ * The commonest of the forms with accents, the least of equals; NULL where
+ * accents are too rare to be more than errors.  Spellings without accents have
+ * no say: capitals and careless typing lose them, and the rules would have to
+ * lose to these.
+ */
+static const WordForm *
+accented_form(const FormSlot *slot)
 {
-	const char *best = slot->key.word;
-	uint32 best_count = slot->plain;
+	const WordForm *best = NULL;
+	uint64 accented = 0;
 
-	*length = slot->key.length;
 	for (const WordForm *form = slot->forms; form != NULL; form = form->next)
 	{
-		if (form->count > best_count || (form->count == best_count && best != slot->key.word &&
-										 strncmp(form->form, best, Min(form->length, *length)) < 0))
-		{
-			best = form->form;
-			best_count = form->count;
-			*length = form->length;
-		}
+		accented += form->count;
+		if (best == NULL || form->count > best->count ||
+			(form->count == best->count &&
+			 term_compare(form->form, form->length, best->form, best->length) < 0))
+			best = form;
 	}
-	return best;
+	return accented * 100 >= (accented + slot->plain) * MIN_ACCENTED ? best : NULL;
 }
 
 /* Would the rules lead to another term than this form? */
 static bool
-differs_from_rule(Analyzer *analyzer, const FormSlot *slot, const char *form, int form_length)
+differs_from_rule(Analyzer *analyzer, const FormSlot *slot, const WordForm *form)
 {
 	char word[MAX_WORD + 1];
 	char rule[FORM_MAX_BYTES];
@@ -250,13 +254,13 @@ differs_from_rule(Analyzer *analyzer, const FormSlot *slot, const char *form, in
 	const char *term;
 	const char *rule_term;
 
-	if (rule_length == form_length && memcmp(rule, form, form_length) == 0)
+	if (rule_length == form->length && memcmp(rule, form->form, rule_length) == 0)
 		return false;
 	memcpy(word, slot->key.word, slot->key.length);
 	word[slot->key.length] = '\0';
 	if (analyzer_is_stop_word(analyzer, word))
 		return false;
-	term = analyzer_stem(analyzer, form, form_length);
+	term = analyzer_stem(analyzer, form->form, form->length);
 	rule_term = analyzer_stem(analyzer, rule, rule_length);
 	if (term == NULL || rule_term == NULL)
 		return term != rule_term;
@@ -294,14 +298,13 @@ restore_builder_finish(RestoreBuilder *builder, uint32 *nwords)
 	while ((slot = forms_iterate(builder->words, &iterator)) != NULL)
 	{
 		MemoryContext old_context = MemoryContextSwitchTo(context);
-		int length;
-		const char *form = dominating_form(slot, &length);
+		const WordForm *form = accented_form(slot);
 
 		CHECK_FOR_INTERRUPTS();
-		if (differs_from_rule(analyzer, slot, form, length))
+		if (form != NULL && differs_from_rule(analyzer, slot, form))
 		{
 			slots[n++] = slot;
-			size += 3 + slot->key.length + length;
+			size += 3 + slot->key.length + form->length;
 		}
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(context);
@@ -316,8 +319,7 @@ restore_builder_finish(RestoreBuilder *builder, uint32 *nwords)
 	for (uint32 i = 0; i < n; i++)
 	{
 		int shared = 0;
-		int length;
-		const char *form = dominating_form(slots[i], &length);
+		const WordForm *form = accented_form(slots[i]);
 
 		slot = slots[i];
 		while (previous != NULL && shared < Min(slot->key.length, previous->key.length) &&
@@ -327,9 +329,9 @@ restore_builder_finish(RestoreBuilder *builder, uint32 *nwords)
 		*out++ = slot->key.length - shared;
 		memcpy(out, slot->key.word + shared, slot->key.length - shared);
 		out += slot->key.length - shared;
-		*out++ = length;
-		memcpy(out, form, length);
-		out += length;
+		*out++ = form->length;
+		memcpy(out, form->form, form->length);
+		out += form->length;
 		previous = slot;
 	}
 	SET_VARSIZE(result, out - (char *) result);

@@ -33,6 +33,10 @@ SELECT words, count(DISTINCT terms(word)) AS terms, min(terms(word)) AS term
 	('constituído constituída constituídos constituir constituiu constituido'),
 	('viagem viagens'),
 	('papel papéis papeis'),
+	('farol faróis'),
+	('réu réus reu reus RÉUS'),
+	('grau graus'),
+	('europeu europeus'),
 	('capitão capitães'),
 	('civil civis'),
 	('matéria matérias materia'),
@@ -129,6 +133,23 @@ SELECT ts_headline('pgopt_portuguese', 'Lei nº 8.666/93, e outra.', websearch_t
 
 -- the dictionary has no parameters
 CREATE TEXT SEARCH DICTIONARY search_analysis_wrong (TEMPLATE = pgopt_template, StopWords = portuguese);
+
+--
+-- An index restores accents: a word's forms meet however often they are written without
+--
+CREATE TABLE search_restore (id int, body text);
+INSERT INTO search_restore VALUES (1, 'A licitação foi feita.'), (2, 'As LICITAÇÕES foram feitas'), (3, 'a licitacao sem acento'),
+	(4, 'SOFÁS, FARÓIS E TROFÉUS'), (5, 'sofas, farois e trofeus'), (6, 'O farol, o sofá, o troféu');
+INSERT INTO search_restore SELECT 10 + i, 'LICITACAO, LICITACOES, FAROIS' FROM generate_series(1, 7) i;
+CREATE INDEX search_restore_index ON search_restore USING pgopt_bm25 (body);
+SELECT q, (SELECT string_agg(id::text, ' ' ORDER BY id) FROM search_restore r WHERE r @@@ q) AS ids
+  FROM unnest(ARRAY['licitacao', 'licitação', 'licitações', 'LICITACOES', 'faróis', 'farol', 'sofas', 'trofeu']) q;
+-- accents that are hardly ever there are errors
+TRUNCATE search_restore;
+INSERT INTO search_restore SELECT i, CASE WHEN i = 1 THEN 'frenté' ELSE 'frente' END FROM generate_series(1, 12) i;
+REINDEX INDEX search_restore_index;
+SELECT count(*) FROM search_restore r WHERE r @@@ 'frentes';
+DROP TABLE search_restore;
 
 DROP TABLE search_analysis;
 DROP FUNCTION terms(text), unaccent_all(text);
