@@ -624,6 +624,31 @@ match_order(const SearchPath *path)
 	return NULL;
 }
 
+/*
+ * Can the index tell all that the search asks for?  One without positions
+ * cannot tell a phrase: it gives the rows that hold its words, and the row
+ * itself has to be looked at, for the score too.
+ */
+static bool
+answers_search(const SearchPath *path, Node *query)
+{
+	Relation index = index_open(path->index->indexoid, NoLock); /* the planner holds a lock */
+	bool answers = search_settings(index)->positions;
+
+	if (!answers && IsA(query, Const))
+	{
+		const CompiledQuery *compiled = search_compile(
+			index, (PgoptQuery *) PG_DETOAST_DATUM(((Const *) query)->constvalue));
+
+		answers = true;
+		for (int i = 0; i < compiled->query->nclauses; i++)
+			if (compiled->query->clauses[i].phrase)
+				answers = false;
+	}
+	index_close(index, NoLock);
+	return answers;
+}
+
 /* Offers the path, or paths, that this index gives. */
 static void
 add_search_paths(SearchPath *path)
@@ -638,6 +663,8 @@ add_search_paths(SearchPath *path)
 	List *restrictions = list_concat_copy(rel->baserestrictinfo, rel->joininfo);
 	ListCell *lc;
 
+	if (order != NULL && !answers_search(path, order))
+		order = NULL;
 	for (int column = 0; column < path->index->nkeycolumns; column++)
 	{
 		foreach(lc, restrictions)
@@ -658,7 +685,7 @@ add_search_paths(SearchPath *path)
 						   column,
 						   column_operator(
 							   path, column, path->search_operator, BOOLOID, query, InvalidOid),
-						   recheck);
+						   recheck || !answers_search(path, query));
 				outer = bms_add_members(outer, bms_difference(rinfo->clause_relids, rel->relids));
 				search = true;
 			}
