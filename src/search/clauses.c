@@ -260,7 +260,8 @@ segment_query_bits(SegmentQuery *sq, uint32 base, uint32 end, const uint64 *with
 	{
 		const QueryClause *clause = &sq->query->clauses[c];
 
-		if (clause->sign != CLAUSE_MUST_NOT || !sq->present[c])
+		if (clause->sign != CLAUSE_MUST_NOT || !sq->present[c] ||
+			!clause_decidable(clause, sq->settings))
 			continue;
 		if (more == NULL)
 			more = palloc(nwords * sizeof(uint64));

@@ -43,6 +43,18 @@ extern bool phrase_occurs(const QueryClause *clause, int field_bits, const uint3
 						  const uint32 *npositions);
 
 /*
+ * Can the index tell whether a document holds the clause?  Without positions
+ * it gives the documents that hold a phrase's words: more than hold the
+ * phrase.  Where a clause must not be held, these may not be left out; the
+ * planner has the rows themselves looked at (plan.c).
+ */
+static inline bool
+clause_decidable(const QueryClause *clause, const SearchSettings *settings)
+{
+	return !clause->phrase || clause->nterms == 1 || settings->positions;
+}
+
+/*
  * Does the document match?  held (may be NULL) is set for each clause that
  * counts for the score.
  */

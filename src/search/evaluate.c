@@ -137,7 +137,7 @@ query_matches(const SearchQuery *query, const SearchSettings *settings, const He
 					return false;
 				break;
 			case CLAUSE_MUST_NOT:
-				if (holds)
+				if (holds && clause_decidable(clause, settings))
 					return false;
 				break;
 			case CLAUSE_SHOULD:
@@ -197,13 +197,16 @@ bool
 search_evaluate(const CompiledQuery *compiled, const Document *document, Score *score)
 {
 	const SearchQuery *query = compiled->query;
-	const SearchSettings *settings = compiled->settings;
+	SearchSettings with_positions = *compiled->settings;
+	const SearchSettings *settings = &with_positions;
 	HeldTerms *terms = held_terms_create(query);
 	bool *held = palloc0(Max(query->nclauses, 1) * sizeof(bool));
 	double *idf;
 	double norm;
 
 	*score = 0;
+	with_positions.positions =
+		true; /* the document has them, whether the index keeps them or not */
 	for (int i = 0; i < query->nterms; i++)
 	{
 		const DocumentTerm *term = find_document_term(document, &query->terms[i]);

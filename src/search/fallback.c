@@ -136,7 +136,7 @@ find_vector(Oid table, VectorSource *source)
 	List *indexes = RelationGetIndexList(rel);
 	ListCell *lc;
 
-	foreach (lc, indexes)
+	foreach(lc, indexes)
 	{
 		Relation index;
 

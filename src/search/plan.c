@@ -637,8 +637,8 @@ answers_search(const SearchPath *path, Node *query)
 
 	if (!answers && IsA(query, Const))
 	{
-		const CompiledQuery *compiled = search_compile(
-			index, (PgoptQuery *) PG_DETOAST_DATUM(((Const *) query)->constvalue));
+		const CompiledQuery *compiled =
+			search_compile(index, (PgoptQuery *) PG_DETOAST_DATUM(((Const *) query)->constvalue));
 
 		answers = true;
 		for (int i = 0; i < compiled->query->nclauses; i++)

@@ -84,6 +84,18 @@ SELECT id FROM docs d WHERE d @@@ 'pl5634/19' ORDER BY d <@> 'pl5634/19' LIMIT 1
 SELECT 'O transporte escolar' @@@ 'TRANSPORTES', 'O transporte escolar' @@@ '+escola +rural', ROW('a'::text, 'zona rural'::text) @@@ '"zona rural"';
 SELECT 'texto' <@> 'texto';
 
+-- an index without positions: phrases are looked up in the rows
+BEGIN;
+DROP INDEX docs_search;
+CREATE INDEX docs_search ON docs USING pgopt_bm25 (title, content) WITH (positions = off);
+SET LOCAL enable_seqscan = off;
+EXPLAIN (COSTS OFF) SELECT id FROM docs d WHERE d @@@ '"zona rural"' ORDER BY d <@> '"zona rural"';
+EXPLAIN (COSTS OFF) SELECT id FROM docs d WHERE d @@@ 'zona rural' ORDER BY d <@> 'zona rural';
+SELECT id FROM docs d WHERE d @@@ '"zona rural"' ORDER BY d <@> '"zona rural"';
+SELECT id FROM docs d WHERE d @@@ 'zona -"zona rural"' ORDER BY id;
+SELECT key, headline FROM pgopt_search('docs', 'transporte "zona rural"') ORDER BY position;
+ROLLBACK;
+
 -- pgopt_search()
 SELECT position, key, score > 0, headline, searched, relation FROM pgopt_search('docs', 'licitacao');
 SELECT key, headline FROM pgopt_search('docs', 'transporte "zona rural" -frete');

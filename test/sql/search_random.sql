@@ -86,6 +86,10 @@ DECLARE
 	k int := (ARRAY[1, 2, 5, 10, 63, 64, 65, 500, 100000])[1 + floor(random() * 9)];
 	c text := condition();
 BEGIN
+	-- there phrases are looked up in the rows, and sorted: in no order where scores are equal
+	IF phase = 'without positions' THEN
+		q := replace(q, '"', '');
+	END IF;
 	DROP TABLE IF EXISTS every;
 	CREATE TEMP TABLE every AS SELECT place, score FROM pgopt.search_exhaustive('docs_search', q, 1000000, fields);
 	PERFORM compare(phase, q, 'top ' || k,
