@@ -365,34 +365,41 @@ add_clause(QueryBuilder *builder, ClauseSign sign, uint32 fields, int n, const i
 }
 
 static void
-add_word(QueryBuilder *builder, ClauseSign sign, uint32 fields, const Token *token, uint32 base)
+add_word(QueryBuilder *builder, uint32 fields, const Token *token, uint32 base)
 {
 	int number = add_term(builder, token, fields);
 	uint32 place = 0;
 
-	add_clause(builder, sign, fields, 1, &number, &place, base + token->offset, token->length);
+	add_clause(
+		builder, CLAUSE_SHOULD, fields, 1, &number, &place, base + token->offset, token->length);
 }
 
-/* The tokens one after the other, but for compounds, whose parts are there. */
+/*
+ * The tokens one after the other.  A compound stands for its parts, which not
+ * every way to write the number has.
+ */
 static void
 add_phrase(QueryBuilder *builder, const QueryItem *item, uint32 fields, const TokenList *tokens,
 		   uint32 base)
 {
 	const Token *first = NULL;
-	const Token *last = NULL;
+	uint32 covered = 0; /* where the last compound ends */
+	uint32 end = 0;
 	int n = 0;
 
 	for (int i = 0; i < tokens->n; i++)
 	{
 		const Token *token = &tokens->tokens[i];
 
-		if (token->flags & TOKEN_COMPOUND)
+		if (token->offset < covered)
 			continue;
 		if (n >= SEARCH_MAX_QUERY_PLACES)
 			too_many_words();
+		if (token->flags & TOKEN_COMPOUND)
+			covered = token->offset + token->length;
 		if (first == NULL)
 			first = token;
-		last = token;
+		end = token->offset + token->length;
 		builder->numbers[n] = add_term(builder, token, fields);
 		builder->places[n] = token->position - first->position;
 		n++;
@@ -405,36 +412,20 @@ add_phrase(QueryBuilder *builder, const QueryItem *item, uint32 fields, const To
 				   builder->numbers,
 				   builder->places,
 				   base + first->offset,
-				   last->offset + last->length - first->offset);
+				   end - first->offset);
 }
 
 static void
 add_item(QueryBuilder *builder, const QueryItem *item, uint32 fields, const TokenList *tokens,
 		 uint32 base)
 {
-	bool has_compound = false;
-
-	if (item->word && item->sign != CLAUSE_SHOULD)
-	{
-		for (int i = 0; i < tokens->n; i++)
-			has_compound |= (tokens->tokens[i].flags & TOKEN_COMPOUND) != 0;
-	}
-
-	if (item->phrase || (item->word && item->sign != CLAUSE_SHOULD && !has_compound))
+	if (item->phrase || (item->word && item->sign != CLAUSE_SHOULD))
 	{
 		add_phrase(builder, item, fields, tokens, base);
 		return;
 	}
 	for (int i = 0; i < tokens->n; i++)
-	{
-		const Token *token = &tokens->tokens[i];
-		bool compound = (token->flags & TOKEN_COMPOUND) != 0;
-
-		if (item->sign == CLAUSE_MUST && compound)
-			add_word(builder, CLAUSE_SHOULD, fields, token, base);
-		else if (item->sign != CLAUSE_MUST_NOT || compound)
-			add_word(builder, item->sign, fields, token, base);
-	}
+		add_word(builder, fields, &tokens->tokens[i], base);
 }
 
 static void

@@ -13,9 +13,14 @@
  * clause does.  Its score is the sum of the parts (score.h) of the words that
  * it holds, each weighted by how often the query has it; a phrase that it
  * holds counts as its words.  Where several tokens come from one word
- * (8.666/1993: the compound and its parts) each is an optional word of its
- * own; + demands the parts, - rejects the compound.  Other words of several
- * tokens (+decreto-lei) are phrases when they have a sign.
+ * (decreto-lei; 8.666/1993: the compound and its parts) each is an optional
+ * word of its own; with a sign they are a phrase.
+ *
+ * In a phrase a compound stands for its parts, so that a number is found, or
+ * rejected, however it is written: punctuated, joined, or as "8.666, de 21 de
+ * junho de 1993".  It takes one place in the first two, and as many as it has
+ * words in the third: a phrase that goes on after a number finds documents
+ * that write it in one word where the search does, or in as many words.
  */
 #ifndef PGOPT_SEARCH_QUERY_H
 #define PGOPT_SEARCH_QUERY_H

@@ -6,8 +6,10 @@
  * punctuated, it gives the same tokens: of 8.666/93 and 8666/1993 come the
  * compound 8666/1993 and its parts 8666 and 1993, of 21.11.2026 the compound
  * 2026-11-21 and three parts, of a process number all its digits joined and
- * its parts.  Acronyms lose their dots, ordinals their mark, and what only
- * announces a number ("nº", "art.") is no token at all.
+ * its parts.  All of them stand at one position, as a number without
+ * punctuation does, so that what follows it in a phrase is found after any.
+ * Acronyms lose their dots, ordinals their mark, and what only announces a
+ * number ("nº", "art.") is no token at all.
  *
  * Owns nothing; the state is the caller's.  Cost: some ns a byte.
  */
@@ -20,6 +22,7 @@
 #define JOINED_DIGITS 7 /* from so many on, a compound is its digits alone */
 
 #define LAW_DIGITS    6 /* at most, before the year */
+#define YEAR_DIGITS   3 /* from so many on, two digits after a slash are a year wherever they stand */
 
 /* By byte: the lower-case letter, or one of these. */
 #define BYTE_SEPARATOR 0
@@ -67,6 +70,7 @@ tokenizer_begin(Tokenizer *tokenizer, const char *text, int length)
 	tokenizer->end = tokenizer->start + length;
 	tokenizer->position = 0;
 	tokenizer->nqueued = tokenizer->taken = 0;
+	tokenizer->last_word = NULL;
 }
 
 /* A character that is not plain ASCII, or an entity. */
@@ -429,6 +433,34 @@ join_thousands(const Group *groups, int first, int last, Part *parts)
 	return nparts;
 }
 
+/* Was the last token a kind of document that has a number and a year, or the end of its name? */
+static bool
+follows_law_word(const Tokenizer *tokenizer)
+{
+	static const char *const words[] = {
+		"acordao",      "acordaos",    "ato",        "complementar", "constitucional",
+		"dec",          "decisao",     "decreto",    "decretos",     "dl",
+		"ec",           "edital",      "emenda",     "in",           "instrucao",
+		"lc",           "legislativo", "lei",        "leis",         "mp",
+		"mpv",          "normativa",   "ordinaria",  "parecer",      "pdc",
+		"pdl",          "pec",         "pl",         "plc",          "pln",
+		"plp",          "pls",         "plv",        "portaria",     "portarias",
+		"prc",          "proc",        "processo",   "projeto",      "provisoria",
+		"requerimento", "resolucao",   "resolucoes", "sumula"};
+	char word[16];
+	int length;
+
+	if (tokenizer->last_word == NULL)
+		return false;
+	fold_run(tokenizer->last_word, tokenizer->end, word, sizeof(word), &length);
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		if (length == (int) strlen(words[i]) && memcmp(word, words[i], length) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* The tokens of groups that belong together: a compound if there are several parts, and these. */
 static void
 queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
@@ -460,8 +492,10 @@ queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
 			n = join_groups(groups, first, last, text);
 		else
 		{
+			/* 24/48 is a year of two digits only after a word like "lei". */
 			if (nparts == 2 && parts[1].separator == '/' && groups[last].length == 2 &&
-				digits <= LAW_DIGITS + 2)
+				digits <= LAW_DIGITS + 2 &&
+				(digits >= YEAR_DIGITS + 2 || follows_law_word(tokenizer)))
 				year = 1;
 			for (int i = 0; i < nparts; i++)
 			{
@@ -495,7 +529,6 @@ queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
 		if (length > SEARCH_MAX_TERM)
 		{
 			queue_token(tokenizer, RAW_SKIPPED, "", 0, groups[parts[i].first].digits, part_end);
-			tokenizer->position++;
 			continue;
 		}
 		text = arena_allocate(tokenizer, Max(length, 4));
@@ -504,8 +537,8 @@ queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
 		else
 			n = join_groups(groups, parts[i].first, parts[i].last, text);
 		queue_token(tokenizer, RAW_NUMBER, text, n, groups[parts[i].first].digits, part_end);
-		tokenizer->position++;
 	}
+	tokenizer->position++;
 }
 
 /* Hyphen, or one of those that look like it. */
@@ -720,6 +753,7 @@ read_number(Tokenizer *tokenizer, const unsigned char *p)
 			first = to + 1;
 		}
 	}
+	tokenizer->last_word = NULL;
 	return end;
 }
 
@@ -753,6 +787,7 @@ read_word(Tokenizer *tokenizer, const unsigned char *begin, RawToken *token)
 			p = read_acronym(p, end, word, &length);
 	}
 	tokenizer->next = p;
+	tokenizer->last_word = begin;
 	token->kind = length > SEARCH_MAX_TERM ? RAW_SKIPPED : RAW_WORD;
 	token->parts = 0;
 	token->folded = word;

@@ -46,8 +46,8 @@ typedef enum RawKind
 {
 	RAW_WORD,
 	RAW_NUMBER,
-	RAW_COMPOUND, /* a number with its parts joined; the parts follow, the first at the same position */
-	RAW_SPANNING, /* the same of what is not written together: a date in words, a law "8.666, de 21 de junho de 1993" */
+	RAW_COMPOUND, /* a number with its parts joined; the parts follow, at the same position */
+	RAW_SPANNING, /* the same of what is not written together: a date in words, a law "8.666, de 21 de junho de 1993"; its words take places */
 	RAW_SKIPPED   /* too long: takes a position, and is no token */
 } RawKind;
 
@@ -71,7 +71,8 @@ typedef struct Tokenizer
 	const unsigned char *next;
 	const unsigned char *end;
 	uint32 position;
-	int nqueued; /* tokens of a number, found together */
+	const unsigned char *last_word; /* the last token, when it was a word; else NULL */
+	int nqueued;                    /* tokens of a number, found together */
 	int taken;
 	int arena_used;
 	RawToken queue[2 * TOKENIZER_MAX_GROUPS];

@@ -11,6 +11,8 @@
  * together (a date in words) comes after its parts, as a piece of its own that
  * the server's headlines leave out.
  *
+ * A piece has no word before it, so that 24/48 is no year here, even of a law.
+ *
  * Token types have the numbers that the server's own parser gives to their
  * likes, since its headline function (which is used) goes by these.
  *

@@ -107,6 +107,26 @@ SELECT array_agg(id ORDER BY id) FROM search_query_docs WHERE content @@@ '+titl
 SELECT array_agg(id ORDER BY id) FROM search_query_docs WHERE content @@@ 'frete -title:zona';
 
 --
+-- Numbers with signs and in phrases: however the documents write them
+--
+CREATE TABLE search_query_laws (id integer PRIMARY KEY, body text);
+INSERT INTO search_query_laws VALUES
+	(1, 'A Lei 8.666/1993 trata'), (2, 'A Lei nº 8.666, de 21 de junho de 1993, art. 5º, trata'), (3, 'a lei 8666/93, art. 5º'),
+	(4, 'lei 8666 de 1993'), (5, 'lei 8666 e ano 1993'),
+	(11, 'processo nº 00012345620198260100 julgado'), (12, 'processo 0001234-56.2019.8.26.0100 julgado'), (13, '0001234 56 2019 8 26 0100 julgado'),
+	(21, '24/48 horas'), (22, 'Lei nº 24/48'), (23, '24/1948'), (24, 'em 24 ou 48 horas');
+CREATE INDEX ON search_query_laws USING pgopt_bm25 (body);
+SELECT q || '  =>  ' || coalesce((SELECT string_agg(id::text, ' ' ORDER BY id) FROM search_query_laws l WHERE l @@@ q), 'nothing')
+  FROM unnest(ARRAY['+8666/1993', '"8.666/1993"', '+"8.666/1993"', '"Lei 8.666/1993"', '"Lei nº 8.666, de 21 de junho de 1993"', 'lei -8666/1993',
+	'+0001234-56.2019.8.26.0100', '"0001234-56.2019.8.26.0100"', '+00012345620198260100', '"processo nº 00012345620198260100 julgado"',
+	'"processo 0001234-56.2019.8.26.0100 julgado"', 'julgado -0001234-56.2019.8.26.0100',
+	'"24/48 horas"', '24/48', '+24/48', '"lei 24/48"', '+24/1948']) q;
+-- what follows the number: it takes a place, but in several words as many places
+SELECT q || '  =>  ' || coalesce((SELECT string_agg(id::text, ' ' ORDER BY id) FROM search_query_laws l WHERE l @@@ q), 'nothing')
+  FROM unnest(ARRAY['"lei 8666/1993 art. 5º"', '"lei 8.666 art. 5º"', '"lei nº 8.666, de 21 de junho de 1993, art. 5º"', '"21 de junho"']) q;
+DROP TABLE search_query_laws;
+
+--
 -- Typing errors
 --
 -- one letter missing, too many, another one, exchanged; two from eight letters on
