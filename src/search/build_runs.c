@@ -87,6 +87,7 @@ builder_add(Relation index, ItemPointer tid, Datum *values, bool *isnull, bool a
 {
 	Builder *builder = state;
 
+	document_check_filters(index, builder->settings, values, isnull);
 	inverter_add(builder->inverter, tid, values, isnull);
 	builder->ntuples++;
 	if (inverter_memory(builder->inverter) + analyzer_memory(builder->analyzer) > builder->budget ||

@@ -14,6 +14,7 @@
 
 #include <math.h>
 
+#include "access/detoast.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -79,6 +80,31 @@ document_keeps_word(const char *word, int length)
 			return false;
 	}
 	return pg_mbstrlen_with_len(word, length) >= 3;
+}
+
+void
+document_check_filters(Relation index, const SearchSettings *settings, const Datum *values,
+					   const bool *isnull)
+{
+	for (int f = 0; f < settings->nfilters; f++)
+	{
+		const SearchFilterColumn *column = &settings->filters[f];
+		Size size;
+
+		if (column->typlen != -1 || isnull[column->attno - 1])
+			continue;
+		size = toast_raw_datum_size(values[column->attno - 1]);
+		if (size > SEARCH_MAX_FILTER_VALUE)
+			ereport(ERROR,
+					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+					 errmsg("value of a filter column is too long for index \"%s\"",
+							RelationGetRelationName(index)),
+					 errdetail("It has %zu bytes; the most is %d.",
+							   size - VARHDRSZ,
+							   SEARCH_MAX_FILTER_VALUE - VARHDRSZ),
+					 errhint("Index an expression instead of the column, such as left(column, "
+							 "100).")));
+	}
 }
 
 uint32

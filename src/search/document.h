@@ -59,6 +59,10 @@ typedef void (*DocumentTokens)(void *state, int field, uint32 first_place, const
 extern uint32 document_read(Analyzer *analyzer, const SearchSettings *settings, const Datum *values,
 							const bool *isnull, DocumentTokens callback, void *state);
 
+/* An error for a filter's value that is too long to be kept: to be called for every row. */
+extern void document_check_filters(Relation index, const SearchSettings *settings,
+								   const Datum *values, const bool *isnull);
+
 /* Does a word belong into the word list? */
 extern bool document_keeps_word(const char *word, int length);
 

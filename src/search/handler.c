@@ -81,6 +81,7 @@ search_insert(Relation index, Datum *values, bool *isnull, ItemPointer tid, Rela
 	old = MemoryContextSwitchTo(context);
 	analyzer = search_analyzer(index); /* may look up catalogs: comes before the settings */
 	settings = *search_settings(index);
+	document_check_filters(index, &settings, values, isnull);
 	document = document_analyze(analyzer, &settings, values, isnull);
 	pending_insert(index, &settings, tid, document, values, isnull);
 	MemoryContextSwitchTo(old);
