@@ -255,6 +255,7 @@ typedef struct QueryBuilder
 	int clauses_allocated;
 	int nplaces;       /* of all clauses */
 	int16 *term_slots; /* numbers of terms plus 1; 0 is free */
+	int16 *word_slots;
 	int16 *clause_slots;
 	int *numbers; /* of the phrase at hand */
 	uint32 *places;
@@ -275,10 +276,9 @@ too_many_words(void)
 }
 
 static int
-add_term(QueryBuilder *builder, const Token *token, uint32 fields)
+add_term(QueryBuilder *builder, const AnalyzerWord *word, uint32 fields)
 {
 	SearchQuery *query = builder->query;
-	const AnalyzerWord *word = token->word;
 	uint32 slot = hash_combine(word->term_hash, murmurhash32(fields));
 	QueryTerm *term;
 
@@ -305,11 +305,49 @@ add_term(QueryBuilder *builder, const Token *token, uint32 fields)
 	term->term = pnstrdup(word->term, word->term_length);
 	term->length = word->term_length;
 	term->fields = fields;
-	term->word = pnstrdup(word->word, word->word_length);
-	term->word_length = word->word_length;
-	term->flags = token->flags;
 	builder->term_slots[slot & (TERM_SLOTS - 1)] = ++query->nterms;
 	return query->nterms - 1;
+}
+
+static void
+add_query_word(QueryBuilder *builder, const Token *token, int term)
+{
+	SearchQuery *query = builder->query;
+	const AnalyzerWord *word = token->word;
+	uint32 slot = hash_combine(hash_bytes((const unsigned char *) word->word, word->word_length),
+							   murmurhash32(term));
+	QueryWord *known;
+
+	for (;; slot++)
+	{
+		int number = builder->word_slots[slot & (TERM_SLOTS - 1)] - 1;
+
+		if (number < 0)
+			break;
+		known = &query->words[number];
+		if (known->term == term && known->length == word->word_length &&
+			memcmp(known->word, word->word, word->word_length) == 0)
+			return;
+	}
+
+	if (query->nwords >= SEARCH_MAX_QUERY_TERMS)
+		return;
+	known = &query->words[query->nwords];
+	known->word = pnstrdup(word->word, word->word_length);
+	known->length = word->word_length;
+	known->term = term;
+	known->flags = token->flags;
+	builder->word_slots[slot & (TERM_SLOTS - 1)] = ++query->nwords;
+}
+
+/* The number of the token's term, which is added if need be. */
+static int
+add_token(QueryBuilder *builder, const Token *token, uint32 fields)
+{
+	int term = add_term(builder, token->word, fields);
+
+	add_query_word(builder, token, term);
+	return term;
 }
 
 /* numbers and places are copied; a clause that is there already weighs one more. */
@@ -367,7 +405,7 @@ add_clause(QueryBuilder *builder, ClauseSign sign, uint32 fields, int n, const i
 static void
 add_word(QueryBuilder *builder, uint32 fields, const Token *token, uint32 base)
 {
-	int number = add_term(builder, token, fields);
+	int number = add_token(builder, token, fields);
 	uint32 place = 0;
 
 	add_clause(
@@ -400,7 +438,7 @@ add_phrase(QueryBuilder *builder, const QueryItem *item, uint32 fields, const To
 		if (first == NULL)
 			first = token;
 		end = token->offset + token->length;
-		builder->numbers[n] = add_term(builder, token, fields);
+		builder->numbers[n] = add_token(builder, token, fields);
 		builder->places[n] = token->position - first->position;
 		n++;
 	}
@@ -454,8 +492,10 @@ search_query_parse(Analyzer *analyzer, const char *text, int length, const char 
 		fields = nfields > 0 ? ((uint32) 1 << nfields) - 1 : 1;
 	builder.terms_allocated = builder.clauses_allocated = 16;
 	query->terms = palloc(builder.terms_allocated * sizeof(QueryTerm));
+	query->words = palloc(SEARCH_MAX_QUERY_TERMS * sizeof(QueryWord));
 	query->clauses = palloc(builder.clauses_allocated * sizeof(QueryClause));
 	builder.term_slots = palloc0(TERM_SLOTS * sizeof(int16));
+	builder.word_slots = palloc0(TERM_SLOTS * sizeof(int16));
 	builder.clause_slots = palloc0(CLAUSE_SLOTS * sizeof(int16));
 	builder.numbers = palloc(SEARCH_MAX_QUERY_PLACES * sizeof(int));
 	builder.places = palloc(SEARCH_MAX_QUERY_PLACES * sizeof(uint32));
@@ -476,8 +516,9 @@ search_query_parse(Analyzer *analyzer, const char *text, int length, const char 
 
 	query->only_stop_words = any_word && query->nclauses == 0;
 	if (impossible)
-		query->nclauses = query->nterms = 0;
+		query->nclauses = query->nterms = query->nwords = 0;
 	pfree(builder.term_slots);
+	pfree(builder.word_slots);
 	pfree(builder.clause_slots);
 	pfree(builder.numbers);
 	pfree(builder.places);

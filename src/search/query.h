@@ -60,11 +60,17 @@ typedef struct QueryTerm
 {
 	const char *term;
 	int length;
-	uint32 fields;    /* mask, never 0 */
-	const char *word; /* as the user wrote it, folded; for corrections and notices */
-	int word_length;
-	int flags; /* TokenFlags */
+	uint32 fields; /* mask, never 0 */
 } QueryTerm;
+
+/* A word as the user wrote it, folded; several may give one term. */
+typedef struct QueryWord
+{
+	const char *word;
+	int length;
+	int term;  /* index into SearchQuery.terms */
+	int flags; /* TokenFlags */
+} QueryWord;
 
 typedef struct QueryClause
 {
@@ -83,6 +89,8 @@ typedef struct SearchQuery
 {
 	int nterms;
 	QueryTerm *terms;
+	int nwords; /* at most SEARCH_MAX_QUERY_TERMS, others are left out: for corrections */
+	QueryWord *words;
 	int nclauses;
 	QueryClause *clauses;
 	bool only_stop_words; /* there were words, and none is left */

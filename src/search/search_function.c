@@ -151,23 +151,21 @@ corrected_search(Relation index, Oid bound, const CompiledQuery *compiled, const
 				 int length, bool *known)
 {
 	SearchQuery *query = compiled->query;
-	Correction *corrections = palloc(query->nterms * sizeof(Correction));
+	Correction *corrections = palloc(Max(query->nwords, 1) * sizeof(Correction));
 	int n = 0;
 	ListCell *lc;
 	bool found = false;
 
 	*known = false;
 	for (int i = 0; i < query->nterms; i++)
+		*known = *known || compiled->stats.df[i] > 0;
+	for (int i = 0; i < query->nwords; i++)
 	{
-		if (compiled->stats.df[i] > 0)
-		{
-			*known = true;
+		const QueryWord *word = &query->words[i];
+
+		if (compiled->stats.df[word->term] > 0)
 			continue;
-		}
-		correction_begin(&corrections[n],
-						 query->terms[i].word,
-						 query->terms[i].word_length,
-						 query->terms[i].flags);
+		correction_begin(&corrections[n], word->word, word->length, word->flags);
 		if (corrections[n].max_distance > 0)
 			n++;
 	}

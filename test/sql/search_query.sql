@@ -133,6 +133,8 @@ DROP TABLE search_query_laws;
 SELECT search_query_finds('merend', 'merrenda', 'meremda', 'mernnda', 'merneda', 'trasnporte', 'tranporte', 'tarnsprote', 'licitasao', 'mremneda');
 -- every word by itself, wherever it stands; operators and columns stay
 SELECT search_query_finds('"zona rurl" -merenda', 'content:mernda', '+frte zona', 'title:zona title:rurla "zona urban"', 'guarda-chuvs');
+-- also where two are of one stem that is unknown
+SELECT search_query_finds('trasnporte trasnportes', 'merenxa merenxas title:merenxa');
 -- known words, short ones and numbers are not changed; nor is what is too far
 SELECT search_query_finds('licitante', 'fre', '8667', 'xmerxenda', 'frxtx');
 -- of two that are as near, the one that more documents have
