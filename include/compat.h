@@ -331,4 +331,9 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_count_index_scan(scan) pgstat_count_index_scan((scan)->indexRelation)
 #endif
 
+/* 18 writes what does not return before a declaration instead of after it. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn __attribute__((noreturn))
+#endif
+
 #endif /* PGOPT_COMPAT_H */

@@ -26,6 +26,7 @@
 #ifndef PGOPT_SEARCH_PAGES_H
 #define PGOPT_SEARCH_PAGES_H
 
+#include "compat.h"
 #include "format.h"
 
 #include "access/generic_xlog.h"
@@ -67,8 +68,7 @@ extern void search_check_page(Relation index, Buffer buffer, uint16 kind);
 extern bool search_page_is_owned(Relation index, Buffer buffer, uint16 kind, uint64 owner);
 
 /* Raises that error; the detail is a sentence. */
-extern void
-search_corrupted(Relation index, BlockNumber block, const char *detail) pg_attribute_noreturn();
+pg_noreturn extern void search_corrupted(Relation index, BlockNumber block, const char *detail);
 
 extern void search_init_page(Page page, uint64 owner, uint16 kind);
 

@@ -11,6 +11,7 @@
 #include "port/pg_bitutils.h"
 #include "storage/bufmgr.h"
 
+#include "compat.h"
 #include "segment.h"
 
 /* Nothing of this is called from outside: no detours for what could replace it. */
@@ -145,8 +146,7 @@ typedef struct SegmentPage
 extern bool segment_copy_page(SegmentReader *reader, uint32 page, SegmentPage *copy);
 
 /* what: goes on after "the page". */
-extern void
-segment_corrupted(SegmentReader *reader, uint32 page, const char *what) pg_attribute_noreturn();
+pg_noreturn extern void segment_corrupted(SegmentReader *reader, uint32 page, const char *what);
 
 /* --- filter dictionaries (segment_read.c, segment_write.c) ------------------------------ */
 

@@ -206,11 +206,17 @@ bytea *
 search_options(Datum reloptions, bool validate)
 {
 	static const relopt_parse_elt table[] = {
-		{"k1", RELOPT_TYPE_REAL, offsetof(SearchOptions, k1)},
-		{"b", RELOPT_TYPE_REAL, offsetof(SearchOptions, b)},
-		{"text_config", RELOPT_TYPE_STRING, offsetof(SearchOptions, text_config)},
-		{"positions", RELOPT_TYPE_BOOL, offsetof(SearchOptions, positions)},
-		{"pending_limit", RELOPT_TYPE_INT, offsetof(SearchOptions, pending_limit)},
+		{.optname = "k1", .opttype = RELOPT_TYPE_REAL, .offset = offsetof(SearchOptions, k1)},
+		{.optname = "b", .opttype = RELOPT_TYPE_REAL, .offset = offsetof(SearchOptions, b)},
+		{.optname = "text_config",
+		 .opttype = RELOPT_TYPE_STRING,
+		 .offset = offsetof(SearchOptions, text_config)},
+		{.optname = "positions",
+		 .opttype = RELOPT_TYPE_BOOL,
+		 .offset = offsetof(SearchOptions, positions)},
+		{.optname = "pending_limit",
+		 .opttype = RELOPT_TYPE_INT,
+		 .offset = offsetof(SearchOptions, pending_limit)},
 	};
 
 	return (bytea *) build_reloptions(
