@@ -40,7 +40,7 @@ extern char *text_from_utf8(const char *text, int length);
 /* True where text_to_utf8() gives the text itself. */
 extern bool text_is_utf8(void);
 
-/* --- tokens (tokenize.c) ------------------------------------------------------------ */
+/* --- tokens (tokenize.c, tokenize_number.c) ------------------------------------------------------------ */
 
 typedef enum RawKind
 {
