@@ -361,6 +361,25 @@ choose_extent(const SearchFreeList *list, uint32 wanted)
 	return chosen;
 }
 
+/*
+ * The file grows without WAL, the list of free extents is logged: on a standby
+ * that is promoted, and after recovery, the list may name blocks that the file
+ * does not have yet.  They have to be there before they are used, and before
+ * the file grows for somebody else, who would be given them too.
+ */
+static void
+grow_to(Relation index, BlockNumber end)
+{
+	BlockNumber nblocks;
+
+	while ((nblocks = RelationGetNumberOfBlocks(index)) < end)
+	{
+		uint32 missing = end - nblocks;
+
+		(void) compat_extend_by(index, &missing);
+	}
+}
+
 Extent
 search_allocate(Relation index, uint32 wanted)
 {
@@ -368,7 +387,10 @@ search_allocate(Relation index, uint32 wanted)
 	Buffer buffer = lock_free_page(index, BUFFER_LOCK_SHARE);
 	SearchFreeList *list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
 	int chosen = choose_extent(list, extent.npages);
+	BlockNumber end = 0;
 
+	if (list->nextents > 0)
+		end = list->extents[list->nextents - 1].start + list->extents[list->nextents - 1].npages;
 	if (chosen >= 0)
 	{
 		/* somebody else may be quicker */
@@ -398,6 +420,7 @@ search_allocate(Relation index, uint32 wanted)
 	}
 	UnlockReleaseBuffer(buffer);
 
+	grow_to(index, end);
 	if (extent.start == InvalidBlockNumber)
 		extent.start = compat_extend_by(index, &extent.npages);
 	return extent;
