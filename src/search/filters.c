@@ -278,9 +278,11 @@ filters_open_segment(ViewFilters *filters, ViewSegment *segment)
 
 /* --- bitmaps --------------------------------------------------------------------------- */
 
-#define CODES_CHUNK 4096 /* documents; a multiple of 64 */
+#define CODES_CHUNK 8192 /* documents; a multiple of 64 */
 
-/* Eight bytes of 0 or 1 become eight bits, the first byte the lowest. */
+typedef uint8 Codes8 __attribute__((vector_size(16)));
+
+/* Eight bytes, the lowest bit of each, become eight bits, the first byte the lowest. */
 static inline uint64
 gather_bits(const uint8 *bytes)
 {
@@ -290,46 +292,116 @@ gather_bits(const uint8 *bytes)
 #ifdef WORDS_BIGENDIAN
 	eight = pg_bswap64(eight);
 #endif
-	return (eight * UINT64CONST(0x0102040810204080)) >> 56;
+	return ((eight & UINT64CONST(0x0101010101010101)) * UINT64CONST(0x0102040810204080)) >> 56;
 }
 
-/* Takes the documents out of bits whose code is not allowed. */
-static void
-apply_filter(const SegmentFilter *filter, const uint32 *codes, uint32 n, uint64 *bits)
+static inline uint64
+gather_word(const uint8 bytes[64])
 {
-	uint32 first = filter->range.first;
-	uint32 span = filter->range.last - first;
+	uint64 word = 0;
+
+	for (int i = 0; i < 8; i++)
+		word |= gather_bits(bytes + i * 8) << (i * 8);
+	return word;
+}
+
+/* Takes the documents out of a word of bits whose codes the filter's bits do not have; the range has been looked at. */
+static uint64
+apply_codes(const SegmentFilter *filter, const void *codes, uint32 width, uint64 word)
+{
+	uint64 allowed = word;
+
+	for (uint64 rest = word; rest != 0; rest &= rest - 1)
+	{
+		int i = pg_rightmost_one_pos64(rest);
+		uint32 code = width == 1   ? ((const uint8 *) codes)[i]
+					  : width == 2 ? ((const uint16 *) codes)[i]
+								   : ((const uint32 *) codes)[i];
+
+		if (!code_bit(filter->codes, code))
+			allowed &= ~(UINT64CONST(1) << i);
+	}
+	return allowed;
+}
+
+/* Takes the documents out of bits whose code is not in the range; one function a width, for the compiler's vectors. */
+#define DEFINE_APPLY_RANGE(name, type)                                                       \
+	static void name(const SegmentFilter *filter, const void *all, uint32 n, uint64 *bits)   \
+	{                                                                                        \
+		type first = (type) filter->range.first;                                             \
+		type span = (type) (filter->range.last - filter->range.first);                       \
+                                                                                             \
+		for (uint32 base = 0; base < n; base += 64)                                          \
+		{                                                                                    \
+			const type *codes = (const type *) all + base;                                   \
+			uint8 in_range[64];                                                              \
+                                                                                             \
+			if (bits[base / 64] == 0)                                                        \
+				continue;                                                                    \
+			for (int i = 0; i < 64; i++)                                                     \
+				in_range[i] = (type) (codes[i] - first) <= span;                             \
+			bits[base / 64] &= gather_word(in_range);                                        \
+			if (filter->codes != NULL)                                                       \
+				bits[base / 64] = apply_codes(filter, codes, sizeof(type), bits[base / 64]); \
+		}                                                                                    \
+	}
+DEFINE_APPLY_RANGE(apply_range_2, uint16)
+DEFINE_APPLY_RANGE(apply_range_4, uint32)
+
+/* The same for codes of one byte, with vectors of ours: most filters are of this kind. */
+static void
+apply_range_1(const SegmentFilter *filter, const uint8 *codes, uint32 n, uint64 *bits)
+{
+	const Codes8 zero = {0};
+	const Codes8 first = zero + (uint8) filter->range.first;
+	const Codes8 span = zero + (uint8) (filter->range.last - filter->range.first);
 
 	for (uint32 base = 0; base < n; base += 64)
 	{
-		uint64 *word = &bits[base / 64];
-		uint8 allowed[64];
-		uint64 mask = 0;
+		uint8 in_range[64];
 
-		if (*word == 0)
+		if (bits[base / 64] == 0)
 			continue;
-		for (int i = 0; i < 64; i++)
-			allowed[i] = codes[base + i] - first <= span;
-		for (int i = 0; i < 8; i++)
-			mask |= gather_bits(allowed + i * 8) << (i * 8);
-		mask &= *word;
-		if (filter->codes != NULL)
-			for (uint64 rest = mask; rest != 0; rest &= rest - 1)
-			{
-				int i = pg_rightmost_one_pos64(rest);
+		for (int i = 0; i < 64; i += sizeof(Codes8))
+		{
+			Codes8 sixteen;
 
-				if (!code_bit(filter->codes, codes[base + i]))
-					mask &= ~(UINT64CONST(1) << i);
-			}
-		*word = mask;
+			memcpy(&sixteen, codes + base + i, sizeof(sixteen));
+			sixteen = (Codes8) (sixteen - first <= span);
+			memcpy(in_range + i, &sixteen, sizeof(sixteen));
+		}
+		bits[base / 64] &= gather_word(in_range);
+		if (filter->codes != NULL)
+			bits[base / 64] = apply_codes(filter, codes + base, 1, bits[base / 64]);
+	}
+}
+
+/* All filters on one chunk of documents. */
+static void
+apply_filters(const ViewSegment *segment, uint32 from, uint32 n, uint64 *bits)
+{
+	uint32 codes[CODES_CHUNK];
+
+	for (int f = 0; f < segment->nfilters; f++)
+	{
+		const SegmentFilter *filter = &segment->filters[f];
+		uint32 width = segment_raw_codes(segment->reader, filter->filter, from, n, codes);
+
+		/* Up to the end of the last word, whose bits are off there. */
+		if (n % 64 != 0)
+			memset((char *) codes + n * width, 0, (64 - n % 64) * width);
+		if (width == 1)
+			apply_range_1(filter, (uint8 *) codes, n, bits);
+		else if (width == 2)
+			apply_range_2(filter, codes, n, bits);
+		else
+			apply_range_4(filter, codes, n, bits);
 	}
 }
 
 void
 filters_bitmap(const ViewSegment *segment, uint32 from, uint32 n, uint64 *bits)
 {
-	uint32 codes[CODES_CHUNK];
-
 	if (segment->deleted)
 	{
 		segment_deleted(segment->reader, from, n, bits);
@@ -341,15 +413,9 @@ filters_bitmap(const ViewSegment *segment, uint32 from, uint32 n, uint64 *bits)
 	if (n % 64 != 0)
 		bits[n / 64] &= (UINT64CONST(1) << (n % 64)) - 1;
 
-	for (int f = 0; f < segment->nfilters; f++)
-		for (uint32 base = 0; base < n; base += CODES_CHUNK)
-		{
-			uint32 chunk = Min(CODES_CHUNK, n - base);
-
-			CHECK_FOR_INTERRUPTS();
-			segment_codes(segment->reader, segment->filters[f].filter, from + base, chunk, codes);
-			if (chunk % 64 != 0)
-				memset(codes + chunk, 0, (64 - chunk % 64) * sizeof(uint32));
-			apply_filter(&segment->filters[f], codes, chunk, bits + base / 64);
-		}
+	for (uint32 base = 0; base < n && segment->nfilters > 0; base += CODES_CHUNK)
+	{
+		CHECK_FOR_INTERRUPTS();
+		apply_filters(segment, from + base, Min(CODES_CHUNK, n - base), bits + base / 64);
+	}
 }

@@ -52,6 +52,10 @@ extern void segment_tids(SegmentReader *reader, uint32 from, uint32 n, ItemPoint
 extern void segment_lengths(SegmentReader *reader, uint32 from, uint32 n, uint8 *lengths);
 extern void segment_codes(SegmentReader *reader, int filter, uint32 from, uint32 n, uint32 *codes);
 
+/* The same as they are stored, in 1, 2 or 4 bytes each, which is returned; whether they have values is not checked. */
+extern uint32
+segment_raw_codes(SegmentReader *reader, int filter, uint32 from, uint32 n, void *codes);
+
 /* Deleted bits of documents [from, from + n), from a multiple of 64; bit i of word i / 64. */
 extern void segment_deleted(SegmentReader *reader, uint32 from, uint32 n, uint64 *bits);
 

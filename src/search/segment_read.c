@@ -457,6 +457,17 @@ segment_codes(SegmentReader *reader, int filter, uint32 from, uint32 n, uint32 *
 						  "has a filter's code without a value");
 }
 
+uint32
+segment_raw_codes(SegmentReader *reader, int filter, uint32 from, uint32 n, void *codes)
+{
+	const FilterHeader *header = &reader->header->filters[filter];
+
+	check_range(reader, from, n);
+	Assert(filter >= 0 && filter < reader->header->nfilters);
+	read_array(reader, header->codes_page, header->width, from, n, codes);
+	return header->width;
+}
+
 void
 segment_deleted(SegmentReader *reader, uint32 from, uint32 n, uint64 *bits)
 {
