@@ -33,7 +33,7 @@
 #define WINDOW_MIN  256          /* documents; powers of 2 */
 #define WINDOW_MAX  4096
 #define WINDOW_AIMS 128 /* postings that a window should have */
-#define TIDS_CHUNK  512
+#define TIDS_CHUNK  64
 #define BUCKETS     256
 
 /* A clause that counts for the score, in the segment at hand. */
@@ -745,7 +745,8 @@ prepare_clauses(Run *run)
 			continue;
 		if (clause->sign == CLAUSE_MUST_NOT)
 		{
-			run->nots[run->nnots++] = clause;
+			if (clause_decidable(clause, run->view->settings))
+				run->nots[run->nnots++] = clause;
 			continue;
 		}
 		rc->clause = clause;
