@@ -1445,7 +1445,7 @@ CREATE FUNCTION pgopt.row_matches(place tid, table_oid oid, search pgopt_query, 
 	AS 'MODULE_PATHNAME', 'pgopt_row_matches' LANGUAGE C STABLE PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
 COMMENT ON FUNCTION pgopt.row_matches(tid, oid, pgopt_query, internal) IS 'put into plans by search_support: does the row at that place match?';
 CREATE FUNCTION pgopt.row_order(place tid, table_oid oid, search pgopt_query, internal) RETURNS double precision
-	AS 'MODULE_PATHNAME', 'pgopt_row_order' LANGUAGE C STABLE PARALLEL SAFE COST 1000;
+	AS 'MODULE_PATHNAME', 'pgopt_row_order' LANGUAGE C STABLE PARALLEL SAFE COST 1000 SUPPORT pgopt.search_support;
 COMMENT ON FUNCTION pgopt.row_order(tid, oid, pgopt_query, internal) IS 'put into plans by search_support: minus the score of the row at that place';
 
 CREATE OPERATOR @@@ (LEFTARG = record, RIGHTARG = text, FUNCTION = pgopt.match, RESTRICT = matchingsel, JOIN = matchingjoinsel);

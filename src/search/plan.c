@@ -37,6 +37,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/supportnodes.h"
+#include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/paths.h"
@@ -387,6 +388,45 @@ estimate_matches(PlannerInfo *root, List *args, double *selectivity)
 	return true;
 }
 
+/*
+ * What it takes to look at a row: its text has to be fetched and analysed, at
+ * about one operator's cost a byte.
+ */
+static bool
+estimate_row_cost(SupportRequestCost *request)
+{
+	PlannerInfo *root = request->root;
+	FuncExpr *call = (FuncExpr *) request->node;
+	Var *ctid;
+	RelOptInfo *rel;
+	Relation table;
+	double bytes;
+
+	if (root == NULL || call == NULL || !IsA(call, FuncExpr) || list_length(call->args) != 4)
+		return false;
+	ctid = linitial(call->args);
+	if (!IsA(ctid, Var) || ctid->varlevelsup != 0 || root->simple_rel_array == NULL ||
+		ctid->varno >= root->simple_rel_array_size)
+		return false;
+	rel = root->simple_rel_array[ctid->varno];
+	if (rel == NULL || rel->rtekind != RTE_RELATION || rel->tuples < 1)
+		return false;
+
+	table = table_open(planner_rt_fetch(ctid->varno, root)->relid, NoLock); /* is locked */
+	bytes = (double) rel->pages * BLCKSZ;
+	if (OidIsValid(table->rd_rel->reltoastrelid))
+	{
+		Relation toast = table_open(table->rd_rel->reltoastrelid, AccessShareLock);
+
+		bytes += (double) RelationGetNumberOfBlocks(toast) * BLCKSZ;
+		table_close(toast, AccessShareLock);
+	}
+	table_close(table, NoLock);
+	request->startup = 0;
+	request->per_tuple = cpu_operator_cost * (1000 + bytes / rel->tuples);
+	return true;
+}
+
 Datum
 pgopt_search_support(PG_FUNCTION_ARGS)
 {
@@ -407,6 +447,8 @@ pgopt_search_support(PG_FUNCTION_ARGS)
 			estimate_matches(estimate->root, estimate->args, &estimate->selectivity))
 			PG_RETURN_POINTER(request);
 	}
+	else if (IsA(request, SupportRequestCost) && estimate_row_cost((SupportRequestCost *) request))
+		PG_RETURN_POINTER(request);
 	PG_RETURN_POINTER(NULL);
 }
 
