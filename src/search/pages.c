@@ -386,11 +386,19 @@ search_allocate(Relation index, uint32 wanted)
 	Extent extent = {InvalidBlockNumber, Max(wanted, 1)};
 	Buffer buffer = lock_free_page(index, BUFFER_LOCK_SHARE);
 	SearchFreeList *list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
-	int chosen = choose_extent(list, extent.npages);
 	BlockNumber end = 0;
+	int chosen;
 
+	/* Before anything is taken from the list: then nobody can be given what is taken as a new block. */
 	if (list->nextents > 0)
 		end = list->extents[list->nextents - 1].start + list->extents[list->nextents - 1].npages;
+	if (RelationGetNumberOfBlocks(index) < end)
+	{
+		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+		grow_to(index, end);
+		LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	}
+	chosen = choose_extent(list, extent.npages);
 	if (chosen >= 0)
 	{
 		/* somebody else may be quicker */
@@ -420,7 +428,6 @@ search_allocate(Relation index, uint32 wanted)
 	}
 	UnlockReleaseBuffer(buffer);
 
-	grow_to(index, end);
 	if (extent.start == InvalidBlockNumber)
 		extent.start = compat_extend_by(index, &extent.npages);
 	return extent;
