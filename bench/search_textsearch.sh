@@ -55,7 +55,8 @@ SELECT k.kind, k.kind_order, q.class, q.position, m.method, 3,
 SQL
 for kind in "top 50" "narrow filter"; do
   statement=$(ask corpus "SELECT statement FROM statement WHERE method = 'textsearch' AND kind = '$kind' AND class = '1 word, 10 %' AND position = 1")
-  say "" "pg_textsearch's plan, $kind:"
+  say ""
+  say "pg_textsearch's plan, $kind:"
   sql corpus -At -c "EXPLAIN (COSTS OFF) $statement"
 done
 quiet "measuring, $rounds rounds"
