@@ -69,7 +69,7 @@ COMMIT;
 BEGIN;
 UPDATE docs d SET kind = 'X' WHERE d @@@ '"zona rural"' RETURNING id;
 DELETE FROM docs d WHERE d @@@ 'frete' RETURNING id;
-SELECT id FROM docs d WHERE d @@@ 'transporte' FOR UPDATE;
+SELECT id FROM docs d WHERE d @@@ 'transporte' ORDER BY id FOR UPDATE;
 SELECT id, kind FROM docs d WHERE d @@@ 'transporte' ORDER BY d <@> 'transporte';
 ROLLBACK;
 
