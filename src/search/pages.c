@@ -361,75 +361,86 @@ choose_extent(const SearchFreeList *list, uint32 wanted)
 	return chosen;
 }
 
+/* Where the last free extent ends. */
+static BlockNumber
+end_of_free(const SearchFreeList *list)
+{
+	const FreeExtent *last;
+
+	if (list->nextents == 0)
+		return 0;
+	last = &list->extents[list->nextents - 1];
+	return last->start + last->npages;
+}
+
 /*
- * The file grows without WAL, the list of free extents is logged: on a standby
- * that is promoted, and after recovery, the list may name blocks that the file
- * does not have yet.  They have to be there before they are used, and before
- * the file grows for somebody else, who would be given them too.
+ * That the file was extended is not in the WAL.  After a promotion, or a crash
+ * of the machine, there may be less of it than the free list says; then a new
+ * block would be one that is listed.  So the file comes to its old length
+ * first, with the free page locked.
  */
 static void
-grow_to(Relation index, BlockNumber end)
+extend_to(Relation index, BlockNumber end)
 {
-	BlockNumber nblocks;
-
-	while ((nblocks = RelationGetNumberOfBlocks(index)) < end)
+	for (;;)
 	{
+		BlockNumber nblocks = RelationGetNumberOfBlocks(index);
 		uint32 missing = end - nblocks;
 
+		if (nblocks >= end)
+			break;
 		(void) compat_extend_by(index, &missing);
 	}
 }
 
+/* Takes pages from a free extent, with the free page locked. */
+static void
+take_pages(Relation index, Buffer buffer, int chosen, Extent *extent)
+{
+	GenericXLogState *xlog = GenericXLogStart(index);
+	Page page = GenericXLogRegisterBuffer(xlog, buffer, 0);
+	SearchFreeList *list = (SearchFreeList *) SearchPageContent(page);
+	FreeExtent *from = &list->extents[chosen];
+
+	extent->npages = Min(extent->npages, from->npages);
+	extent->start = from->start;
+	from->start += extent->npages;
+	from->npages -= extent->npages;
+	if (from->npages == 0)
+	{
+		memmove(from, from + 1, (list->nextents - chosen - 1) * sizeof(FreeExtent));
+		list->nextents--;
+	}
+	set_free_end(page, list);
+	GenericXLogFinish(xlog);
+}
+
+/*
+ * The free page stays locked while the file is extended, so that nobody can
+ * free blocks beyond its end meanwhile.
+ */
 Extent
 search_allocate(Relation index, uint32 wanted)
 {
 	Extent extent = {InvalidBlockNumber, Max(wanted, 1)};
 	Buffer buffer = lock_free_page(index, BUFFER_LOCK_SHARE);
 	SearchFreeList *list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
-	BlockNumber end = 0;
-	int chosen;
+	bool too_short = end_of_free(list) > RelationGetNumberOfBlocks(index);
 
-	/* Before anything is taken from the list: then nobody can be given what is taken as a new block. */
-	if (list->nextents > 0)
-		end = list->extents[list->nextents - 1].start + list->extents[list->nextents - 1].npages;
-	if (RelationGetNumberOfBlocks(index) < end)
+	if (too_short || choose_extent(list, extent.npages) >= 0)
 	{
-		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-		grow_to(index, end);
-		LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	}
-	chosen = choose_extent(list, extent.npages);
-	if (chosen >= 0)
-	{
-		/* somebody else may be quicker */
+		int chosen;
+
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
+		extend_to(index, end_of_free(list));
 		chosen = choose_extent(list, extent.npages);
+		if (chosen >= 0)
+			take_pages(index, buffer, chosen, &extent);
 	}
-	if (chosen >= 0)
-	{
-		GenericXLogState *xlog = GenericXLogStart(index);
-		Page page = GenericXLogRegisterBuffer(xlog, buffer, 0);
-		FreeExtent *from;
-
-		list = (SearchFreeList *) SearchPageContent(page);
-		from = &list->extents[chosen];
-		extent.npages = Min(extent.npages, from->npages);
-		extent.start = from->start;
-		from->start += extent.npages;
-		from->npages -= extent.npages;
-		if (from->npages == 0)
-		{
-			memmove(from, from + 1, (list->nextents - chosen - 1) * sizeof(FreeExtent));
-			list->nextents--;
-		}
-		set_free_end(page, list);
-		GenericXLogFinish(xlog);
-	}
-	UnlockReleaseBuffer(buffer);
-
 	if (extent.start == InvalidBlockNumber)
 		extent.start = compat_extend_by(index, &extent.npages);
+	UnlockReleaseBuffer(buffer);
 	return extent;
 }
 

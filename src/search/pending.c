@@ -166,24 +166,6 @@ put_hashes(char *hashes, char *offsets, const uint64 *sorted, uint32 n, bool wid
 	}
 }
 
-/* A filter's value, which must be one that a segment can hold. */
-static Datum
-packed_value(Datum value, AttrNumber attno)
-{
-	struct varlena *packed = PG_DETOAST_DATUM_PACKED(value);
-	Size size = VARSIZE_ANY_EXHDR(packed) + VARHDRSZ;
-
-	if (size > SEARCH_MAX_FILTER_VALUE)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value is too long for a filter column of a pgopt_bm25 index"),
-				 errdetail("Column %d of the index has a value of %zu bytes; the most is %d.",
-						   attno,
-						   size,
-						   SEARCH_MAX_FILTER_VALUE)));
-	return PointerGetDatum(packed);
-}
-
 static char *
 make_record(const SearchSettings *settings, ItemPointer tid, const Document *document,
 			const Datum *values, const bool *isnull)
@@ -208,7 +190,7 @@ make_record(const SearchSettings *settings, ItemPointer tid, const Document *doc
 
 		filters[i] = values[filter->attno - 1];
 		if (!null && filter->typlen == -1)
-			filters[i] = packed_value(filters[i], filter->attno);
+			filters[i] = PointerGetDatum(PG_DETOAST_DATUM_PACKED(filters[i]));
 		bound += datumEstimateSpace(filters[i], null, filter->typbyval, filter->typlen);
 	}
 	if (bound > MAX_RECORD)

@@ -10,13 +10,11 @@
  * are kept out by the structure lock, so that no document goes from a segment
  * that was not looked at yet into one that is not listed yet.
  *
- * A deleted document has its bit set, one WAL record a page of bits, and is
- * skipped by every search from then on; the next merge drops it.  A search
+ * A deleted document has its bit set, and is counted with it, in one WAL record
+ * a page of bits; it is skipped by every search from then on, and the next
+ * merge drops it.  A search
  * that has read its pointer before still gives it out: its snapshot is older
  * than whatever row takes the place, so the executor sees no row there.
- *
- * The counts of deleted documents are taken from the bits each time, and
- * written last: a crash leaves counts that are too low, until the next VACUUM.
  *
  * Memory: the bits of one page, and pointers of some thousand documents.
  * Cost: reads 6 bytes and a bit a document.
@@ -50,8 +48,6 @@ typedef struct Deletion
 	SegmentReader *reader;
 	IndexBulkDeleteCallback callback;
 	void *callback_state;
-	uint64 deleted; /* bits that are set now */
-	uint64 removed; /* of these, by us */
 } Deletion;
 
 /* Makes segments of all documents that the buffer has now (structure lock held, exclusive). */
@@ -80,33 +76,45 @@ flush_all(Relation index)
 	search_unlock_flush(index);
 }
 
-/* Sets bits on the page that holds them, in one WAL record. */
-static void
-write_bits(Deletion *deletion, uint32 page, const uint64 *bits, uint32 nwords)
+/* The segment's place in the meta page, as it is in a change. */
+static SegmentEntry *
+find_segment(Relation index, SearchMeta *meta, uint64 id)
 {
-	const SegmentHeader *header = segment_header(deletion->reader);
+	for (int i = 0; i < (int) meta->nsegments; i++)
+		if (meta->segments[i].id == id)
+			return &meta->segments[i];
+	elog(ERROR, "segments of index \"%s\" changed", RelationGetRelationName(index));
+}
+
+/* Sets bits on the page that holds them and counts the new ones, in one WAL record. */
+static void
+write_bits(Deletion *deletion, uint32 page, const uint64 *bits, uint32 nwords, uint32 added)
+{
+	uint64 id = segment_header(deletion->reader)->id;
 	BlockNumber block = segment_block(deletion->reader, page);
-	Buffer buffer = ReadBuffer(deletion->index, block);
-	GenericXLogState *xlog;
+	MetaChange change;
+	Buffer buffer;
 	uint64 *content;
 
+	search_begin_change(deletion->index, &change);
+	buffer = ReadBuffer(deletion->index, block);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
-	if (!search_page_is_owned(deletion->index, buffer, SEARCH_PAGE_SEGMENT, header->id))
+	if (!search_page_is_owned(deletion->index, buffer, SEARCH_PAGE_SEGMENT, id))
 		search_corrupted(deletion->index, block, "A page of a segment has another owner.");
-	xlog = GenericXLogStart(deletion->index);
-	content = (uint64 *) SearchPageContent(GenericXLogRegisterBuffer(xlog, buffer, 0));
+	content = (uint64 *) SearchPageContent(GenericXLogRegisterBuffer(change.xlog, buffer, 0));
 	for (uint32 i = 0; i < nwords; i++)
 		content[i] |= bits[i];
-	GenericXLogFinish(xlog);
+	find_segment(deletion->index, change.meta, id)->ndeleted += added;
+	search_commit_change(&change);
 	UnlockReleaseBuffer(buffer);
 }
 
-/* Asks for documents [from, from + n), whose bits are given; sets those of dead ones.  Returns whether there are any. */
-static bool
+/* Asks for documents [from, from + n), whose bits are given; sets those of dead ones.  Returns their number. */
+static uint32
 delete_range(Deletion *deletion, uint32 from, uint32 n, uint64 *bits)
 {
 	ItemPointerData tids[DOCUMENTS_AT_ONCE];
-	bool any = false;
+	uint32 removed = 0;
 
 	segment_tids(deletion->reader, from, n, tids);
 	segment_deleted(deletion->reader, from, n, bits);
@@ -114,51 +122,51 @@ delete_range(Deletion *deletion, uint32 from, uint32 n, uint64 *bits)
 	{
 		uint64 bit = UINT64CONST(1) << (i % 64);
 
-		if (bits[i / 64] & bit)
-			deletion->deleted++;
-		else if (deletion->callback(&tids[i], deletion->callback_state))
+		if ((bits[i / 64] & bit) == 0 && deletion->callback(&tids[i], deletion->callback_state))
 		{
 			bits[i / 64] |= bit;
-			deletion->deleted++;
-			deletion->removed++;
-			any = true;
+			removed++;
 		}
 	}
-	return any;
+	return removed;
 }
 
-static void
+/* Returns the number of documents that were removed. */
+static uint64
 delete_from_segment(Deletion *deletion)
 {
 	const SegmentHeader *header = segment_header(deletion->reader);
 	uint64 *bits = palloc(SEARCH_PAGE_CONTENT);
+	uint64 total = 0;
 
 	for (uint32 first = 0, page = header->deleted_page; first < header->ndocs;
 		 first += DELETED_PER_PAGE, page++)
 	{
 		uint32 on_page = Min(header->ndocs - first, DELETED_PER_PAGE);
-		bool any = false;
+		uint32 removed = 0;
 
 		memset(bits, 0, SEARCH_PAGE_CONTENT);
 		for (uint32 from = 0; from < on_page; from += DOCUMENTS_AT_ONCE)
 		{
 			compat_vacuum_delay_point();
-			any |= delete_range(
+			removed += delete_range(
 				deletion, first + from, Min(on_page - from, DOCUMENTS_AT_ONCE), bits + from / 64);
 		}
-		if (any)
-			write_bits(deletion, page, bits, (on_page + 63) / 64);
+		if (removed > 0)
+			write_bits(deletion, page, bits, (on_page + 63) / 64, removed);
+		total += removed;
 	}
 	pfree(bits);
+	return total;
 }
 
-/* The new counts into the meta page; a segment that has only deleted documents is dropped. */
+/* Drops segments that have only deleted documents. */
 static void
-write_counts(Relation index, const SearchMeta *counted)
+drop_empty_segments(Relation index)
 {
 	MetaChange change;
 	SearchMeta *meta;
-	const SegmentEntry *dropped[SEARCH_MAX_SEGMENTS];
+	SegmentEntry dropped[SEARCH_MAX_SEGMENTS];
 	int ndropped = 0;
 	int n = 0;
 
@@ -166,27 +174,21 @@ write_counts(Relation index, const SearchMeta *counted)
 	meta = change.meta;
 	for (int i = 0; i < (int) meta->nsegments; i++)
 	{
-		SegmentEntry *segment = &meta->segments[i];
-
-		/* one that is not counted is newer than this VACUUM */
-		for (int j = 0; j < (int) counted->nsegments; j++)
-		{
-			if (counted->segments[j].id != segment->id)
-				continue;
-			segment->ndeleted = counted->segments[j].ndeleted;
-			if (segment->ndeleted == segment->ndocs)
-				dropped[ndropped++] = &counted->segments[j];
-		}
-		if (segment->ndeleted < segment->ndocs)
-			meta->segments[n++] = *segment;
+		if (meta->segments[i].ndeleted == meta->segments[i].ndocs)
+			dropped[ndropped++] = meta->segments[i];
+		else
+			meta->segments[n++] = meta->segments[i];
 	}
 	meta->nsegments = n;
-	search_commit_change(&change);
+	if (ndropped > 0)
+		search_commit_change(&change);
+	else
+		search_abort_change(&change);
 
 	for (int i = 0; i < ndropped; i++)
 	{
 		int nextents;
-		Extent *extents = search_segment_extents(index, dropped[i], &nextents);
+		Extent *extents = search_segment_extents(index, &dropped[i], &nextents);
 
 		search_free(index, extents, nextents, false);
 	}
@@ -215,7 +217,7 @@ search_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	MemoryContext old;
 	SearchSettings settings;
 	SearchMeta *meta;
-	bool changed = false;
+	uint64 removed = 0;
 
 	if (stats == NULL)
 		stats = palloc0(sizeof(IndexBulkDeleteResult));
@@ -229,25 +231,20 @@ search_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	meta = search_read_meta(index);
 	for (int i = 0; i < (int) meta->nsegments; i++)
 	{
-		Deletion deletion = {0};
+		Deletion deletion = {index, NULL, callback, callback_state};
 		bool stale = false;
 
-		deletion.index = index;
-		deletion.callback = callback;
-		deletion.callback_state = callback_state;
 		deletion.reader = segment_open(index, &settings, &meta->segments[i], &stale);
 		if (!stale)
-			delete_from_segment(&deletion);
+			removed += delete_from_segment(&deletion);
 		if (stale)
 			search_corrupted(
 				index, meta->segments[i].header, "A page of a segment has another owner.");
 		segment_close(deletion.reader);
-		changed |= deletion.deleted != meta->segments[i].ndeleted;
-		meta->segments[i].ndeleted = (uint32) deletion.deleted;
-		stats->tuples_removed += (double) deletion.removed;
 	}
-	if (changed)
-		write_counts(index, meta);
+	if (removed > 0)
+		drop_empty_segments(index);
+	stats->tuples_removed += (double) removed;
 	search_unlock_structure(index);
 
 	MemoryContextSwitchTo(old);
