@@ -28,9 +28,13 @@ corpus_index
 # its operator has the same name as one of pgopt's
 sql corpus -c "DROP EXTENSION IF EXISTS pg_textsearch CASCADE" -c "DROP SCHEMA IF EXISTS textsearch" \
   -c "CREATE SCHEMA textsearch" -c "CREATE EXTENSION pg_textsearch SCHEMA textsearch"
-timed "pg_textsearch" legislative_documents_textsearch "CREATE INDEX legislative_documents_textsearch ON legislative_documents
-  USING bm25 ((title || ' ' || content)) WITH (text_config = 'portuguese', k1 = 0.9, b = 0.4)"
-sql corpus -c "VACUUM ANALYZE legislative_documents"
+# its index holds one column, and a plain one is what it is fastest with: title and content in one, in a table of its own
+sql corpus -c "DROP TABLE IF EXISTS peer_textsearch" -c "CREATE TABLE peer_textsearch AS
+    SELECT *, title || ' ' || content AS body FROM legislative_documents ORDER BY id" \
+  -c "CREATE INDEX ON peer_textsearch (document_type)" -c "CREATE INDEX ON peer_textsearch ((metadata->>'state'))"
+timed "pg_textsearch" peer_textsearch_body_idx "CREATE INDEX peer_textsearch_body_idx ON peer_textsearch
+  USING bm25 (body) WITH (text_config = 'portuguese', k1 = 0.9, b = 0.4)"
+sql corpus -c "VACUUM ANALYZE peer_textsearch"
 corpus_warm
 ask corpus "SELECT format('%s: %s s, %s', name, seconds, pg_size_pretty(bytes)) FROM search_built
   WHERE name IN ('pgopt, with positions', 'pg_textsearch')"
@@ -40,8 +44,8 @@ sql corpus <<'SQL'
 INSERT INTO statement
 SELECT k.kind, k.kind_order, q.class, q.position, m.method, 3,
        CASE WHEN m.method = 'textsearch' THEN
-         format('SELECT id, title FROM legislative_documents %s ORDER BY (title || '' '' || content)
-                   OPERATOR(textsearch.<@>) textsearch.to_bm25query(%L, ''legislative_documents_textsearch'') LIMIT 50',
+         format('SELECT id, title FROM peer_textsearch %s ORDER BY body
+                   OPERATOR(textsearch.<@>) textsearch.to_bm25query(%L, ''peer_textsearch_body_idx'') LIMIT 50',
                 'WHERE ' || k.condition, q.query)
        ELSE
          format('SELECT id, title FROM legislative_documents AS d WHERE %s d @@@ %L ORDER BY d <@> %2$L LIMIT 50',
@@ -69,7 +73,7 @@ CREATE TEMP VIEW compared AS
 SELECT o.*, p.ms / o.ms AS share, o.ms / p.ms AS times, o.rows - p.rows AS more
   FROM once AS o JOIN once AS p USING (kind, class, position, round) WHERE p.method = 'pgopt';
 \echo
-\echo milliseconds at the median; pgopt's time in terms of pg_textsearch's (wanted without a filter: at most 1), and the other
+\echo milliseconds at the median; pgopt in terms of pg_textsearch (wanted without a filter: at most 1), and the other
 \echo way round (wanted with narrow filters: at least 5), lowest and highest of all rounds:
 SELECT kind, class,
        round(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms) FILTER (WHERE method = 'pgopt')::numeric, 2) AS pgopt,
