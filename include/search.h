@@ -28,6 +28,18 @@ extern Oid search_query_type(void);
 /* OID of the text search configuration pgopt_portuguese; an error where it is not. */
 extern Oid search_default_config(void);
 
+/* What the pages of an index are used for, in pages. */
+typedef struct SearchSpace
+{
+	double total;
+	double free;    /* on the list of free extents */
+	double live;    /* of segments, the share of documents that are not deleted; and the write buffer */
+	double deleted; /* of segments, the share of deleted documents: until a merge */
+} SearchSpace;
+
+/* Cost: reads the meta page and the free page. */
+extern void search_space_of_index(Relation index, SearchSpace *space);
+
 /*
  * Merges what is worth merging in one index (open, RowExclusiveLock), one
  * merge a call; false when there was nothing to merge.  For the background

@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 
 #include "sample.h"
+#include "search.h"
 
 /* Share of its used pages that a fresh index of any method may leave free. */
 #define FRESH_FREE 0.35
@@ -99,6 +100,26 @@ bloat_measure_other(Relation rel, const BloatBudget *budget, BloatEstimate *esti
 	}
 }
 
+/* A pgopt_bm25 index counts what it uses its pages for. */
+static void
+bloat_measure_search(Relation rel, BloatEstimate *estimate)
+{
+	SearchSpace space;
+
+	search_space_of_index(rel, &space);
+	estimate->pages = space.total;
+	estimate->pages_sampled = 2;
+	estimate->size = space.total * BLCKSZ;
+	estimate->free_bytes = space.free * BLCKSZ;
+	estimate->rewritten = (space.total - space.free - space.deleted) * BLCKSZ;
+	/* Several segments hold words twice that one holds once. */
+	estimate->rewritten_low = 0.8 * estimate->rewritten;
+	/* The next merge of all segments takes as many free pages as they are: an index at work needs them. */
+	estimate->rewritten_high = (space.total - space.free + Min(space.free, space.live)) * BLCKSZ;
+	estimate->confidence = BLOAT_MEDIUM;
+	estimate->reason = "counted by the index: free pages, and the share of deleted documents";
+}
+
 void
 bloat_measure_index(Relation rel, Relation table, const BloatEstimate *heap,
 					const BloatBudget *budget, BloatEstimate *estimate)
@@ -112,6 +133,8 @@ bloat_measure_index(Relation rel, Relation table, const BloatEstimate *heap,
 	memset(estimate, 0, sizeof(BloatEstimate));
 	if (rel->rd_rel->relam == BTREE_AM_OID)
 		bloat_measure_btree(rel, table, heap, budget, estimate);
+	else if (rel->rd_rel->relam == search_access_method())
+		bloat_measure_search(rel, estimate);
 	else
 		bloat_measure_other(rel, budget, estimate);
 	MemoryContextSwitchTo(old);

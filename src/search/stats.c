@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "document.h"
 #include "pages.h"
+#include "search.h"
 #include "segment.h"
 #include "settings.h"
 
@@ -78,6 +79,26 @@ sum_segments(Relation index, const SearchMeta *meta, SegmentSums *sums)
 		segment_close(reader);
 	}
 	return !stale;
+}
+
+void
+search_space_of_index(Relation index, SearchSpace *space)
+{
+	SearchMeta *meta = search_read_meta(index);
+
+	space->total = RelationGetNumberOfBlocks(index);
+	space->free = search_free_pages(index);
+	space->live = meta->pending_pages;
+	space->deleted = 0;
+	for (int i = 0; i < (int) meta->nsegments; i++)
+	{
+		const SegmentEntry *entry = &meta->segments[i];
+		double deleted = entry->npages * (double) entry->ndeleted / Max(entry->ndocs, 1);
+
+		space->deleted += deleted;
+		space->live += entry->npages - deleted;
+	}
+	pfree(meta);
 }
 
 Datum
