@@ -357,6 +357,9 @@ estimate_matches(PlannerInfo *root, List *args, double *selectivity)
 
 	if (!IsA(bound, Const) || constant->constisnull || !IsA(ctid, Var) || ctid->varlevelsup != 0)
 		return false;
+	/* Under row security an estimate would tell how many hidden rows hold a word. */
+	if (planner_rt_fetch(ctid->varno, root)->securityQuals != NIL)
+		return false;
 	query = (PgoptQuery *) PG_DETOAST_DATUM(constant->constvalue);
 	leaf = query->index;
 	if (get_rel_relkind(leaf) != RELKIND_INDEX)
