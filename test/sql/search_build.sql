@@ -137,6 +137,24 @@ CREATE INDEX english_search ON english USING pgopt_bm25 (t) WITH (text_config = 
 SELECT * FROM pgopt_search_verify('english_search');
 SELECT count(*) FROM english WHERE t @@@ 'dog';
 
+-- what verification finds: rows that the index missed, rows it missed going away, and others in their places
+CREATE TEMPORARY TABLE missed (id int, t text, n numeric); -- which VACUUM clears whatever others see
+INSERT INTO missed SELECT i, 'documento número ' || i, i FROM generate_series(1, 6) i;
+CREATE INDEX missed_search ON missed USING pgopt_bm25 (t, n);
+INSERT INTO missed VALUES (7, 'no buffer', 7);
+UPDATE pg_index SET indisready = false WHERE indexrelid = 'missed_search'::regclass;
+INSERT INTO missed VALUES (8, 'esquecido', 8);
+SELECT part, place, problem FROM pgopt_search_verify('missed_search');
+DELETE FROM missed WHERE id IN (2, 3, 7);
+VACUUM missed;
+SELECT part, place, problem FROM pgopt_search_verify('missed_search');
+INSERT INTO missed VALUES (9, 'outro documento no lugar de outro', 2.0), (10, 'documento número documento', NULL), (11, 'no buffer', 7.0);
+SELECT part, place, problem FROM pgopt_search_verify('missed_search') ORDER BY place, problem;
+SELECT count(*) FROM pgopt_search_verify('missed_search', check_table => false);
+UPDATE pg_index SET indisready = true WHERE indexrelid = 'missed_search'::regclass;
+REINDEX TABLE missed;
+SELECT * FROM pgopt_search_verify('missed_search');
+
 -- progress
 SELECT phase, pg_indexam_progress_phasename(a.oid, phase) FROM pg_am a, generate_series(0, 7) phase WHERE amname = 'pgopt_bm25' ORDER BY 1;
 
