@@ -57,6 +57,7 @@ typedef struct RowState
 	Oid table;
 	Oid bound; /* the search's index ... */
 	Oid index; /* ... and the one of this table */
+	bool heir; /* which is no part of that: the table inherits from the other one */
 } RowState;
 
 static RowState *
@@ -99,6 +100,9 @@ evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *qu
 	if (state->table != table || state->bound != query->index)
 	{
 		state->index = search_index_of_table(query->index, table);
+		state->heir = !OidIsValid(state->index) && query->fields == 0;
+		if (state->heir)
+			state->index = search_find_index(table);
 		state->table = table;
 		state->bound = query->index;
 	}
@@ -108,6 +112,8 @@ evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *qu
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("table \"%s\" has no index of its own for this search", get_rel_name(table)),
 			 errhint("Create the pgopt_bm25 index on this table too.")));
+	if (state->heir)
+		query = search_bind_query(query->text, PGOPT_QUERY_TEXT_LENGTH(query), state->index, 0);
 	/* A score of 0 is one of a row that does not match, or all but: that is looked up. */
 	if (search_known_score(state->index, query, place, score) && *score > 0)
 		return true;

@@ -176,6 +176,14 @@ SELECT d.id, d <@> 'transporte rural' = p.score FROM whole d JOIN
 SELECT position, relation FROM pgopt_search('parts', 'transporte') ORDER BY position;
 SELECT facet, value, documents FROM pgopt_facets('parts', 'transporte', ARRAY['kind']);
 
+-- inheritance: every table has an index, and statistics, of its own
+CREATE TABLE old_docs () INHERITS (whole);
+INSERT INTO old_docs SELECT * FROM docs WHERE id = 2;
+SELECT tableoid::regclass, id FROM whole d WHERE d @@@ '"zona rural"' ORDER BY 1;
+CREATE INDEX ON old_docs USING pgopt_bm25 (title, content);
+SELECT tableoid::regclass, id FROM whole d WHERE d @@@ '"zona rural"' ORDER BY 1;
+SELECT count(*) FROM pgopt_search('whole', 'zona rural');
+
 -- without the index: over a tsvector, slower, and it says so
 DROP INDEX docs_search;
 SELECT key FROM pgopt_search('docs', 'transporte');
