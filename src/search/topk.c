@@ -33,6 +33,9 @@
 #define WINDOW_MIN  256          /* documents; powers of 2 */
 #define WINDOW_MAX  4096
 #define WINDOW_AIMS 128 /* postings that a window should have */
+#define SPAN_MAX    WINDOW_MAX /* documents that are evaluated together ... */
+#define SPAN_AIMS   256        /* ... so that there are as many postings to decode */
+#define FILTER_FACTOR 8.0      /* a look-up costs as much as that many postings */
 #define TIDS_CHUNK  64
 #define BUCKETS     256
 
@@ -92,12 +95,12 @@ typedef struct Run
 	RunClause **order; /* clauses that occur in the window, as they are evaluated ... */
 	Score *rest;       /* ... and the sum of the bounds from each on */
 	int nordered;
-	Score acc[WINDOW_MAX]; /* 0 wherever `touched` is off */
-	uint64 touched[WINDOW_MAX / 64];
+	Score acc[SPAN_MAX]; /* 0 wherever `touched` is off */
+	uint64 touched[SPAN_MAX / 64];
 	int ncandidates;
-	uint16 candidates[WINDOW_MAX];
-	Score scores[WINDOW_MAX];
-	bool found[WINDOW_MAX]; /* does the candidate hold a clause? */
+	uint16 candidates[SPAN_MAX];
+	Score scores[SPAN_MAX];
+	bool found[SPAN_MAX]; /* does the candidate hold a clause? */
 } Run;
 
 /* --- the k best ------------------------------------------------------------------------ */
@@ -209,15 +212,19 @@ bit_is_set(const uint64 *bits, uint32 i)
 	return (bits[i / 64] >> (i % 64)) & 1;
 }
 
+/* What a clause can add to a document of n windows, `window` on; 0 when none of them can hold it. */
 static Score
-clause_bound(const Run *run, const RunClause *rc, uint32 window)
+clause_bound(const Run *run, const RunClause *rc, uint32 window, uint32 n)
 {
 	Score bound = 0;
 
 	for (int i = 0; i < rc->clause->nterms; i++)
 	{
-		uint16 impact = run->impacts[rc->clause->terms[i]][window];
+		const uint16 *impacts = run->impacts[rc->clause->terms[i]];
+		uint16 impact = impacts[window];
 
+		for (uint32 w = window + 1; w < window + n; w++)
+			impact = Max(impact, impacts[w]);
 		if (impact == 0)
 			return 0;
 		bound += score_bound(&rc->bounds[i], impact);
@@ -363,7 +370,7 @@ add_clause(Run *run, const RunClause *rc, const uint8 *lengths)
  * then by bound, the largest first.  False when no document can win.
  */
 static bool
-order_clauses(Run *run, uint32 window, Score need)
+order_clauses(Run *run, uint32 window, uint32 nwindows, Score need)
 {
 	Score sum = 0;
 	int n = 0;
@@ -373,7 +380,7 @@ order_clauses(Run *run, uint32 window, Score need)
 		RunClause *rc = &run->clauses[c];
 		int i;
 
-		rc->bound = clause_bound(run, rc, window);
+		rc->bound = clause_bound(run, rc, window, nwindows);
 		if (rc->bound == 0)
 		{
 			if (rc->must)
@@ -535,7 +542,7 @@ allowed_documents(Run *run, uint64 *bits, uint32 *n)
 		allowed = run->allowed + (run->from - run->base) / 64;
 	for (int i = 0; i < run->view->nrequired; i++)
 	{
-		uint64 more[WINDOW_MAX / 64];
+		uint64 more[SPAN_MAX / 64];
 
 		segment_query_bits(run->required[i], run->from, run->to, allowed, more);
 		memcpy(bits, more, nwords * sizeof(uint64));
@@ -550,11 +557,12 @@ allowed_documents(Run *run, uint64 *bits, uint32 *n)
 	return allowed;
 }
 
+/* Evaluates n windows at once, `window` on. */
 static void
-run_window(Run *run, uint32 window)
+run_windows(Run *run, uint32 window, uint32 nwindows)
 {
 	Score need = needed(run);
-	uint64 bits[WINDOW_MAX / 64];
+	uint64 bits[SPAN_MAX / 64];
 	uint32 nallowed;
 	double expected = 0;
 	const uint8 *lengths;
@@ -562,8 +570,8 @@ run_window(Run *run, uint32 window)
 
 	CHECK_FOR_INTERRUPTS();
 	run->from = run->base + window * run->width;
-	run->to = Min(run->from + run->width, run->end);
-	if (!order_clauses(run, window, need))
+	run->to = Min(run->from + nwindows * run->width, run->end);
+	if (!order_clauses(run, window, nwindows, need))
 		return;
 	run->window_allowed = allowed_documents(run, bits, &nallowed);
 	if (nallowed == 0)
@@ -574,7 +582,7 @@ run_window(Run *run, uint32 window)
 		expected += run->order[i]->df;
 	expected *= (double) (run->to - run->from) / run->segment->ndocs;
 
-	if (run->window_allowed != NULL && nallowed * 8.0 < expected)
+	if (run->window_allowed != NULL && nallowed * FILTER_FACTOR < expected)
 	{
 		n = 0;
 		collect_allowed(run);
@@ -635,7 +643,7 @@ collect_bounds(Run *run)
 
 		for (int c = 0; c < run->nclauses; c++)
 		{
-			Score bound = clause_bound(run, &run->clauses[c], w);
+			Score bound = clause_bound(run, &run->clauses[c], w, 1);
 
 			if (bound == 0 && run->clauses[c].must)
 			{
@@ -658,14 +666,16 @@ filter_windows(Run *run)
 	uint32 nwords = (run->end - run->base + 63) / 64;
 
 	filters_bitmap(run->segment, run->base, run->end - run->base, run->allowed);
+	run->nallowed = 0;
 	for (uint32 w = 0; w < run->nwindows; w++)
 	{
-		uint64 any = 0;
+		uint32 n = 0;
 
 		for (uint32 i = w * words; i < Min((w + 1) * words, nwords); i++)
-			any |= run->allowed[i];
-		if (any == 0)
+			n += pg_popcount64(run->allowed[i]);
+		if (n == 0)
 			run->bounds[w] = -1;
+		run->nallowed += n;
 	}
 }
 
@@ -692,13 +702,49 @@ sweep_limit(const Run *run, uint32 wanted)
 	return 0;
 }
 
+/* How many of the next windows, at most `limit`, are worth evaluating at once? */
+static uint32
+span_windows(Run *run, uint32 window, uint32 limit)
+{
+	Score need = needed(run);
+	double postings = 0;
+	int n;
+
+	if (limit == 1 || !order_clauses(run, window, 1, need))
+		return 1;
+	n = essential_clauses(run, need);
+	for (int i = 0; i < n; i++)
+		postings += run->order[i]->df;
+	postings *= (double) run->width / run->segment->ndocs;
+	if (run->allowed != NULL)
+		postings = Min(postings,
+					   (double) run->nallowed * FILTER_FACTOR * run->width / (run->end - run->base));
+	return Max((uint32) Min(SPAN_AIMS / postings, limit), 1);
+}
+
 /* The windows whose bound is at least `from` and below `below`. */
 static void
 sweep(Run *run, Score from, Score below)
 {
-	for (uint32 w = 0; w < run->nwindows && !run->view->stale; w++)
-		if (run->bounds[w] >= from && run->bounds[w] < below && run->bounds[w] >= needed(run))
-			run_window(run, w);
+	uint32 most = SPAN_MAX / run->width;
+	uint32 n;
+
+	for (uint32 w = 0; w < run->nwindows && !run->view->stale; w += n)
+	{
+		Score need = Max(from, needed(run));
+
+		n = 0;
+		while (n < most && w + n < run->nwindows && run->bounds[w + n] >= need &&
+			   run->bounds[w + n] < below)
+			n++;
+		if (n == 0)
+		{
+			n = 1;
+			continue;
+		}
+		n = span_windows(run, w, n);
+		run_windows(run, w, n);
+	}
 }
 
 static void
