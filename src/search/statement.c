@@ -8,7 +8,9 @@
 #include "pgopt.h"
 
 #include "access/genam.h"
+#include "access/relation.h"
 #include "access/stratnum.h"
+#include "access/table.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
@@ -293,6 +295,32 @@ statement_parse_filters(Relation index, Oid table, Jsonb *filters)
 	return conditions;
 }
 
+/* An expression of that name in any index of the table: what the table itself has no column for. */
+static bool
+find_expression(Oid table, const char *name, FilterCondition *column)
+{
+	Relation rel = table_open(table, AccessShareLock);
+	List *indexes = RelationGetIndexList(rel);
+	ListCell *lc;
+	bool found = false;
+
+	foreach(lc, indexes)
+	{
+		Relation index = relation_open(lfirst_oid(lc), AccessShareLock);
+		int number = found ? 0 : statement_find_column(index, name);
+
+		if (number != 0)
+		{
+			column->expression = statement_column(index, number);
+			column->type = TupleDescAttr(RelationGetDescr(index), number - 1)->atttypid;
+			found = true;
+		}
+		relation_close(index, AccessShareLock);
+	}
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
 void
 statement_resolve_column(Relation index, Oid table, const char *name, FilterCondition *column)
 {
@@ -306,6 +334,8 @@ statement_resolve_column(Relation index, Oid table, const char *name, FilterCond
 		return;
 	}
 	attno = get_attnum(table, name);
+	if (attno <= 0 && find_expression(table, name, column))
+		return;
 	if (attno <= 0)
 		ereport(
 			ERROR,

@@ -196,6 +196,9 @@ ALTER TABLE docs DROP v;
 CREATE INDEX ON docs USING gin (to_tsvector('public.pgopt_portuguese', content));
 SELECT key, headline FROM pgopt_search('docs', 'transporte +rural') ORDER BY key;
 SELECT facet, value, documents FROM pgopt_facets('docs', 'transporte', ARRAY['kind']);
+CREATE INDEX ON docs ((meta->>'state')); -- names the expression
+SELECT facet, value, documents FROM pgopt_facets('docs', 'transporte', ARRAY['state']);
+SELECT value, documents, latest, matching FROM pgopt_distribution('docs', 'state', 'day', 'transporte');
 EXPLAIN (COSTS OFF) SELECT id FROM docs d WHERE d @@@ 'transporte';
 SELECT id FROM docs d WHERE d @@@ 'transporte' ORDER BY d <@> 'transporte';
 
