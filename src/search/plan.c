@@ -705,9 +705,21 @@ add_search_paths(SearchPath *path)
 	bool recheck = root->parse->commandType != CMD_SELECT || root->parse->rowMarks != NIL;
 	Node *order = match_order(path);
 	bool search = false;
-	List *restrictions = list_concat_copy(rel->baserestrictinfo, rel->joininfo);
+	List *restrictions = list_copy(rel->baserestrictinfo);
 	ListCell *lc;
 
+	/*
+	 * A condition in the ON of an outer join may be about this table alone and
+	 * yet must not leave out its rows: only those that join it to others count.
+	 */
+	foreach(lc, rel->joininfo)
+	{
+		RestrictInfo *rinfo = lfirst_node(RestrictInfo, lc);
+
+		if (!bms_is_subset(rinfo->clause_relids, rel->relids) &&
+			join_clause_is_movable_to(rinfo, rel))
+			restrictions = lappend(restrictions, rinfo);
+	}
 	if (order != NULL && !answers_search(path, order))
 		order = NULL;
 	for (int column = 0; column < path->index->nkeycolumns; column++)
@@ -723,7 +735,7 @@ add_search_paths(SearchPath *path)
 			{
 				Node *query = query_of_call(path, (Node *) rinfo->clause, path->row_matches);
 
-				if (query == NULL || (join && !join_clause_is_movable_to(rinfo, rel)))
+				if (query == NULL)
 					continue;
 				add_clause(path,
 						   rinfo,

@@ -59,6 +59,15 @@ CREATE VIEW recent AS SELECT * FROM docs WHERE day > '2000-01-01';
 SELECT id FROM recent r WHERE r.content @@@ 'transporte' ORDER BY id;
 WITH found AS MATERIALIZED (SELECT id, d <@> 'rural' AS score FROM docs d WHERE d @@@ 'rural') SELECT id FROM found ORDER BY score, id;
 SELECT o.id FROM docs o LEFT JOIN docs d ON d.id = o.id + 1 AND d @@@ 'frete' WHERE d.id IS NOT NULL;
+-- conditions that belong to an outer join, or to the inside of NOT EXISTS, leave out no row of the other side
+SET enable_seqscan = off;
+SELECT d.id, o.id FROM docs d LEFT JOIN docs o ON d @@@ 'frete' AND o.id = d.id ORDER BY 1, 2;
+SELECT d.id, o.id FROM docs d LEFT JOIN docs o ON d.kind = 'MPV' AND d @@@ 'transporte' AND o.id = d.id ORDER BY 1, 2;
+SELECT d.id, o.id FROM docs d FULL JOIN docs o ON o.id = d.id AND d.id IN (3, 4) AND o.id IN (3, 4) WHERE d @@@ 'transporte' ORDER BY 1, 2;
+SELECT d.id FROM docs d WHERE NOT EXISTS (SELECT FROM docs o WHERE d @@@ 'transporte' AND o.id = d.id) ORDER BY 1;
+SELECT d.id FROM docs d WHERE NOT EXISTS (SELECT FROM docs o WHERE o @@@ 'transporte' AND o.id = d.id) ORDER BY 1;
+SELECT d.id, o.id FROM docs d LEFT JOIN docs o ON o @@@ d.title AND o.id <> d.id ORDER BY 1, 2;
+RESET enable_seqscan;
 BEGIN;
 DECLARE c CURSOR FOR SELECT id FROM docs d WHERE d @@@ 'transporte' ORDER BY d <@> 'transporte';
 FETCH 1 FROM c;
