@@ -18,4 +18,7 @@ extern void compile_finish(CompiledQuery *compiled, SearchView *view);
 extern void compiled_pin(const CompiledQuery *compiled);
 extern void compiled_unpin(const CompiledQuery *compiled);
 
+/* Pins it for as long as the current memory context lives. */
+extern void compiled_keep(const CompiledQuery *compiled);
+
 #endif /* PGOPT_SEARCH_COMPILE_H */

@@ -305,6 +305,23 @@ compiled_unpin(const CompiledQuery *compiled)
 		MemoryContextDelete(entry->context);
 }
 
+static void
+end_of_keeping(void *compiled)
+{
+	compiled_unpin(compiled);
+}
+
+void
+compiled_keep(const CompiledQuery *compiled)
+{
+	MemoryContextCallback *callback = palloc(sizeof(MemoryContextCallback));
+
+	callback->func = end_of_keeping;
+	callback->arg = unconstify(CompiledQuery *, compiled);
+	compiled_pin(compiled);
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, callback);
+}
+
 /* The index at hand must be the query's own, or a partition's. */
 static void
 check_bound(Relation index, const PgoptQuery *query)

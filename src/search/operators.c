@@ -122,7 +122,6 @@ evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *qu
 	old = MemoryContextSwitchTo(state->context);
 	heap = table_open(table, AccessShareLock);
 	index = index_open(state->index, AccessShareLock);
-	compiled = search_compile(index, query);
 	slot = table_slot_create(heap, NULL);
 	if (table_tuple_fetch_row_version(heap, place, SnapshotAny, slot))
 	{
@@ -130,6 +129,8 @@ evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *qu
 		estate = CreateExecutorState();
 		GetPerTupleExprContext(estate)->ecxt_scantuple = slot;
 		FormIndexDatum(info, slot, estate, values, nulls);
+		compiled =
+			search_compile(index, query); /* after the index's expressions, which may search */
 		matches = search_evaluate(
 			compiled,
 			document_analyze(search_analyzer(index), search_settings(index), values, nulls),

@@ -538,6 +538,9 @@ read_page(PendingReader *reader, BlockNumber block, uint64 owner)
 	reader->at = sizeof(PendingPage);
 	reader->end = ((PageHeader) page)->pd_lower - SEARCH_PAGE_OFFSET;
 	UnlockReleaseBuffer(buffer);
+	/* An empty page would do no harm but in a circle. */
+	if (reader->end <= sizeof(PendingPage))
+		search_corrupted(reader->index, block, "The page holds no part of a document.");
 	return true;
 }
 
@@ -635,6 +638,41 @@ next_record(PendingReader *reader)
 	}
 }
 
+/* A value that datumSerialize() has written; checked, and advances *from. */
+static Datum
+restore_value(PendingReader *reader, const SearchFilterColumn *filter, const char **from,
+			  const char *end, bool *isnull)
+{
+	char *next = unconstify(char *, *from);
+	Size available = end - *from;
+	int kind = 0; /* -2: NULL, -1: by value, else the length */
+	bool fits = available >= sizeof(kind);
+	Datum value;
+
+	if (fits)
+	{
+		memcpy(&kind, *from, sizeof(kind));
+		available -= sizeof(kind);
+		if (kind == -1)
+			fits = filter->typbyval && available >= sizeof(Datum);
+		else if (kind != -2)
+			fits = !filter->typbyval && kind >= VARHDRSZ_SHORT && available >= (Size) kind &&
+				   (filter->typlen <= 0 || kind == filter->typlen);
+	}
+	if (!fits)
+		search_corrupted(
+			reader->index, reader->block, "The page has a document with a value that is too long.");
+	value = datumRestore(&next, isnull);
+	if (!*isnull && filter->typlen == -1 &&
+		(VARATT_IS_EXTERNAL(DatumGetPointer(value)) ||
+		 VARATT_IS_COMPRESSED(DatumGetPointer(value)) ||
+		 VARSIZE_ANY(DatumGetPointer(value)) > kind))
+		search_corrupted(
+			reader->index, reader->block, "The page has a document with a value that is too long.");
+	*from = next;
+	return value;
+}
+
 bool
 pending_next(PendingReader *reader, PendingDocument *document)
 {
@@ -642,7 +680,7 @@ pending_next(PendingReader *reader, PendingDocument *document)
 	const char *record;
 	Size tables;
 	MemoryContext old;
-	char *values;
+	const char *values;
 
 	if (reader->left == 0 || *reader->stale || (record = next_record(reader)) == NULL)
 		return false;
@@ -669,9 +707,13 @@ pending_next(PendingReader *reader, PendingDocument *document)
 
 	MemoryContextReset(reader->values);
 	old = MemoryContextSwitchTo(reader->values);
-	values = unconstify(char *, document->end);
+	values = document->end;
 	for (int i = 0; i < reader->settings->nfilters; i++)
-		reader->filters[i] = datumRestore(&values, &reader->filter_nulls[i]);
+		reader->filters[i] = restore_value(reader,
+										   &reader->settings->filters[i],
+										   &values,
+										   record + header.size,
+										   &reader->filter_nulls[i]);
 	MemoryContextSwitchTo(old);
 	return true;
 }
@@ -684,8 +726,19 @@ pending_close(PendingReader *reader)
 
 /* --- terms of a document ------------------------------------------------------------------------ */
 
+static void corrupted_document(void) pg_attribute_noreturn();
+
+static void
+corrupted_document(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INDEX_CORRUPTED),
+			 errmsg("a document in the write buffer of a pgopt_bm25 index is corrupted"),
+			 errhint("Rebuild the index with REINDEX.")));
+}
+
 static inline const char *
-get_varint(const char *from, uint32 *value)
+get_varint(const char *from, const char *end, uint32 *value)
 {
 	uint32 result = 0;
 	int shift = 0;
@@ -693,11 +746,23 @@ get_varint(const char *from, uint32 *value)
 
 	do
 	{
+		if (unlikely(from >= end))
+			corrupted_document();
 		byte = (uint8) *from++;
 		result |= (uint32) (byte & 0x7F) << shift;
 		shift += 7;
 	} while ((byte & 0x80) && shift < 35);
 	*value = result;
+	return from;
+}
+
+/* A term or word: its length, and where it begins. */
+static inline const char *
+get_text(const char *from, const char *end, uint32 *length)
+{
+	from = get_varint(from, end, length);
+	if (unlikely(*length > (Size) (end - from)))
+		corrupted_document();
 	return from;
 }
 
@@ -712,32 +777,35 @@ get_occurrences(const PendingDocument *document, const char *from, uint32 *tf, u
 	uint32 last = 0;
 
 	if (settings->nfields > 1)
+	{
+		if (from >= document->words)
+			corrupted_document();
 		mask = (uint8) *from++;
+	}
 	for (int field = 0; field < settings->nfields; field++)
 	{
 		tf[field] = 0;
 		if (mask & (1 << field))
-			from = get_varint(from, &tf[field]);
+			from = get_varint(from, document->words, &tf[field]);
 		n += tf[field];
 	}
+	if (unlikely(n == 0))
+		corrupted_document();
 	if (positions == NULL)
 		return from;
 	*positions = NULL;
 	*npositions = 0;
 	if (!settings->positions)
 		return from;
-	if (n > document->end - from)
-		ereport(ERROR,
-				(errcode(ERRCODE_INDEX_CORRUPTED),
-				 errmsg("a document in the write buffer of a pgopt_bm25 index is corrupted"),
-				 errhint("Rebuild the index with REINDEX.")));
+	if (n > document->words - from)
+		corrupted_document();
 	*npositions = (uint32) n;
 	*positions = palloc(Max(n, 1) * sizeof(uint32));
 	for (uint32 i = 0; i < n; i++)
 	{
 		uint32 difference;
 
-		from = get_varint(from, &difference);
+		from = get_varint(from, document->words, &difference);
 		(*positions)[i] = last += difference;
 	}
 	return from;
@@ -755,20 +823,20 @@ hash_at(const PendingDocument *document, uint32 i)
 static inline const char *
 term_at(const PendingDocument *document, uint32 i)
 {
+	uint32 offset;
+
 	if (document->offsets + document->nterms * sizeof(uint16) == document->terms)
 	{
-		uint16 offset;
+		uint16 narrow;
 
-		memcpy(&offset, document->offsets + i * sizeof(offset), sizeof(offset));
-		return document->terms + offset;
+		memcpy(&narrow, document->offsets + i * sizeof(narrow), sizeof(narrow));
+		offset = narrow;
 	}
 	else
-	{
-		uint32 offset;
-
 		memcpy(&offset, document->offsets + i * sizeof(offset), sizeof(offset));
-		return document->terms + offset;
-	}
+	if (unlikely(offset >= (Size) (document->words - document->terms)))
+		corrupted_document();
+	return document->terms + offset;
 }
 
 bool
@@ -791,7 +859,7 @@ pending_find_term(const PendingDocument *document, const char *term, int length,
 	for (; low < document->nterms && hash_at(document, low) == wanted; low++)
 	{
 		uint32 found_length;
-		const char *found = get_varint(term_at(document, low), &found_length);
+		const char *found = get_text(term_at(document, low), document->words, &found_length);
 
 		if (found_length != (uint32) length || memcmp(found, term, length) != 0)
 			continue;
@@ -810,7 +878,7 @@ pending_next_term(const PendingDocument *document, uint32 *place, const char **t
 
 	if (from >= document->words)
 		return false;
-	*term = get_varint(from, &found_length);
+	*term = get_text(from, document->words, &found_length);
 	*length = (int) found_length;
 	from = get_occurrences(document, *term + *length, tf, positions, npositions);
 	*place = from - document->terms;
@@ -825,7 +893,7 @@ pending_next_word(const PendingDocument *document, uint32 *place, const char **w
 
 	if (from >= document->end)
 		return false;
-	*word = get_varint(from, &found_length);
+	*word = get_text(from, document->end, &found_length);
 	*length = (int) found_length;
 	*place = *word + *length - document->words;
 	return true;

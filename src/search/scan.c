@@ -102,7 +102,6 @@ search_beginscan(Relation index, int nkeys, int norderbys)
 	/* not below it: children are gone when forget_scan() is called */
 	state->pinned = MemoryContextAlloc(context, (nkeys + norderbys + 1) * sizeof(CompiledQuery *));
 	state->run = AllocSetContextCreate(context, "run", ALLOCSET_DEFAULT_SIZES);
-	state->pinned = MemoryContextAlloc(context, (nkeys + 1) * sizeof(CompiledQuery *));
 	state->scan = scan;
 	state->on_delete.func = forget_scan;
 	state->on_delete.arg = state;

@@ -26,6 +26,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rls.h"
 
+#include "compile.h"
 #include "core.h"
 #include "document.h"
 #include "headline.h"
@@ -330,6 +331,7 @@ search_with_index(ReturnSetInfo *rsinfo, Oid bound, const SearchArguments *argum
 		return; /* partitioned, and no partition yet */
 	index = index_open(linitial_oid(leaves), AccessShareLock);
 	compiled = search_compile(index, search_bind_query(words, length, bound, 0));
+	compiled_keep(compiled); /* what follows compiles the search for every partition */
 
 	/* Under row level security not even the words of hidden rows may show. */
 	if (check_enable_rls(arguments->table, InvalidOid, true) == RLS_ENABLED)
@@ -349,6 +351,7 @@ search_with_index(ReturnSetInfo *rsinfo, Oid bound, const SearchArguments *argum
 		words = corrected;
 		length = strlen(words);
 		compiled = search_compile(index, search_bind_query(words, length, bound, 0));
+		compiled_keep(compiled);
 	}
 
 	pgopt_spi_begin_as_caller(&spi); /* pins search_path: names in the statement are qualified */

@@ -274,6 +274,20 @@ SELECT * FROM pgopt_search_stats('search_parts_t');
 DROP TABLE search_parts;
 
 --
+-- More partitions than compiled searches are kept
+--
+CREATE TABLE search_many (id int, t text, body text) PARTITION BY HASH (id);
+DO $$BEGIN
+	FOR i IN 0..39 LOOP
+		EXECUTE format('CREATE TABLE search_many_%s PARTITION OF search_many FOR VALUES WITH (MODULUS 40, REMAINDER %s)', i, i);
+	END LOOP;
+END$$;
+CREATE INDEX ON search_many USING pgopt_bm25 (t, body);
+INSERT INTO search_many SELECT i, 'carro', 'corpo do carro azul' FROM generate_series(1, 200) i;
+SELECT count(*), min(headline), max(headline) FROM pgopt_search('search_many', 'carro azul', max_results => 150);
+DROP TABLE search_many;
+
+--
 -- Who may see what; what is no index of ours
 --
 CREATE ROLE search_index_reader;
