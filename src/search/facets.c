@@ -9,7 +9,7 @@
  * pointers out of the index (a pointer that was read before, to a row that is
  * gone since, would count on a page that is all-visible by now): the
  * structure lock is held, shared, or else, and on a standby, every row is
- * looked up.  The write buffer's rows always are.
+ * looked up.
  *
  * Under row level security, without an index, or for other columns, the
  * counts are SQL over the table.

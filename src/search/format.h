@@ -45,7 +45,7 @@
 #define SEARCH_MAX_SEGMENTS  120
 #define SEARCH_MAX_TERM      255                   /* bytes */
 #define SEARCH_BLOCK_SIZE    128                   /* postings in a block */
-#define SEARCH_MAX_DOCUMENTS ((uint32) 0xFFFFFF00) /* in one segment */
+#define SEARCH_MAX_DOCUMENTS ((uint32) 0xFF000000) /* in one segment */
 
 typedef enum SearchPageKind
 {

@@ -82,7 +82,7 @@ compare_words(const void *a, const void *b)
 	return strcmp(*(char *const *) a, *(char *const *) b);
 }
 
-/* Offers the words of one index to the corrections. A segment that is replaced meanwhile is read again. */
+/* Offers the words of one index to the corrections. What was replaced meanwhile, and all after it, is left out. */
 static void
 scan_words(Relation index, Correction *corrections, int n)
 {
