@@ -184,6 +184,7 @@ typedef struct SegmentHeader
 	uint32 words_root;
 	uint32 words_height;
 	uint32 words_first_leaf;
+	uint32 tids_ascend; /* 1: the heap pointers do, with the documents' numbers */
 	uint32 nextents;
 	FilterHeader filters[SEARCH_MAX_FILTERS];
 	Extent extents[FLEXIBLE_ARRAY_MEMBER]; /* as many as fit on the page */

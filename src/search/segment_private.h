@@ -218,6 +218,7 @@ struct SegmentWriter
 	double norms[256]; /* by length code */
 	uint8 *lengths;    /* codes, by document */
 	uint32 lengths_size;
+	ItemPointerData last_tid;
 	WriterStream array; /* the array or dictionary of values being written */
 
 	int filter;          /* the one being written */

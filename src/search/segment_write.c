@@ -274,6 +274,11 @@ writer_add_document(SegmentWriter *writer, ItemPointer tid, uint8 length_code)
 		writer->lengths_size = (uint32) size;
 	}
 	writer->lengths[doc] = length_code;
+	if (doc == 0)
+		writer->header->tids_ascend = 1;
+	else if (ItemPointerCompare(&writer->last_tid, tid) >= 0)
+		writer->header->tids_ascend = 0;
+	writer->last_tid = *tid;
 	stream_append(writer, &writer->array, tid, sizeof(ItemPointerData));
 	if (doc == 0)
 		writer->header->tids_page = writer->array.page;

@@ -49,10 +49,16 @@ document_tid(TopkRun *run, uint32 doc)
  * A hit of the segment at hand begins with its document's number in place of
  * the heap pointer, and offset 0: most hits are displaced before anybody asks.
  */
+static inline bool
+hit_is_open(const SearchHit *hit)
+{
+	return ItemPointerGetOffsetNumberNoCheck(&hit->tid) == InvalidOffsetNumber;
+}
+
 static inline void
 resolve_hit(TopkRun *run, SearchHit *hit)
 {
-	if (ItemPointerGetOffsetNumberNoCheck(&hit->tid) == InvalidOffsetNumber)
+	if (hit_is_open(hit))
 		hit->tid = *document_tid(run, ItemPointerGetBlockNumberNoCheck(&hit->tid));
 }
 
@@ -62,8 +68,11 @@ hit_before(TopkRun *run, SearchHit *a, SearchHit *b)
 {
 	if (a->score != b->score)
 		return a->score > b->score;
-	resolve_hit(run, a);
-	resolve_hit(run, b);
+	if (!run->segment_ascends || !hit_is_open(a) || !hit_is_open(b))
+	{
+		resolve_hit(run, a);
+		resolve_hit(run, b);
+	}
 	return ItemPointerCompare(&a->tid, &b->tid) < 0;
 }
 
@@ -390,6 +399,7 @@ run_segment(TopkRun *run, ViewSegment *segment)
 	if (segment->excluded || segment->ndocs == 0)
 		return;
 	run->segment = segment;
+	run->segment_ascends = segment->header->tids_ascend != 0;
 	run->sq = segment_query_open(segment->reader, view->settings, query, segment->terms);
 	if (!run->sq->possible)
 		return;
@@ -470,6 +480,7 @@ run_everything(TopkRun *run)
 	{
 		ViewSegment *segment = run->segment = &view->segments[s];
 
+		run->segment_ascends = segment->header->tids_ascend != 0;
 		run->tids_n = 0;
 		for (uint32 base = 0; base < segment->ndocs && !segment->excluded; base += WINDOW_MAX)
 		{

@@ -37,6 +37,7 @@ typedef struct TopkRun
 	/* segment */
 	MemoryContext context;
 	ViewSegment *segment;
+	bool segment_ascends; /* heap pointers are in the order of the documents' numbers */
 	SegmentQuery *sq;
 	SegmentQuery **required;
 	int nclauses;
