@@ -29,7 +29,7 @@ AS $$
                                         ELSE jsonb_build_object('document_type', doc_types) END
                                 || CASE WHEN states IS NULL THEN '{}'
                                         ELSE jsonb_build_object('state', states) END,
-                        max_results => coalesce(limit_count, 50)) AS s
+                        max_results => least(coalesce(limit_count, 50), 100000)) AS s
       JOIN legislative_documents AS d ON d.id = s.key::bigint
      ORDER BY s.position
 $$;

@@ -39,9 +39,10 @@ typedef struct AnalyzerWord
 /*
  * A compound is a number, law or date with its parts joined (8666/1993,
  * 2026-11-21); its offset and length cover them all.  The parts follow as
- * tokens of their own: those of a number that is written together at the same
- * position, those of one in several words (8.666, de 21 de junho de 1993) from
- * there on, each word at its own.
+ * tokens of their own: those of a number that is written together, or with
+ * spaces around its slash (8.666 / 1993), at the same position, those of one in
+ * several words (8.666, de 21 de junho de 1993) from there on, each word at its
+ * own.
  */
 typedef enum TokenFlags
 {

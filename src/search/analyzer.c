@@ -576,7 +576,8 @@ analyzer_fingerprint(Analyzer *analyzer)
 		"responsavel possiveis tributaria necessario municipal municipais constituido amavelmente "
 		"rapidamente unidade atividades logia tecnologias ativos nervosa turistas beleza cantaram "
 		"escreveria partindo correu mantem orgaos maes viagens ordem publico publicas transporte "
-		"the running children Lei 8.666/1993 art. 5 PL-5634/2019 21/11/2026 S.A. COVID-19 R$ 1.234,56";
+		"the running children Lei 8.666/1993 art. 5 PL-5634/2019 21/11/2026 S.A. COVID-19 R$ 1.234,56 "
+		"Lei no 8.666 / 1993, PL 5634-2019";
 	Analyzer *fresh = create(analyzer->config, analyzer->portuguese, NULL, CurrentMemoryContext);
 	const TokenList *list = analyzer_run(fresh, sample, sizeof(sample) - 1);
 	uint64 result = hash_bytes_uint32_extended(list->positions, SEARCH_VERSION);

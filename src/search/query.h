@@ -17,8 +17,8 @@
  * word of its own; with a sign they are a phrase.
  *
  * In a phrase a compound stands for its parts, so that a number is found, or
- * rejected, however it is written: punctuated, joined, or as "8.666, de 21 de
- * junho de 1993".  It takes one place in the first two, and as many as it has
+ * rejected, however it is written: punctuated (8.666/1993, 8.666 / 1993,
+ * 8.666-1993), joined, or as "8.666, de 21 de junho de 1993".  It takes one place in the first two, and as many as it has
  * words in the third: a phrase that goes on after a number finds documents
  * that write it in one word where the search does, or in as many words.
  */

@@ -43,6 +43,7 @@ tokenizer_begin(Tokenizer *tokenizer, const char *text, int length)
 	tokenizer->position = 0;
 	tokenizer->nqueued = tokenizer->taken = 0;
 	tokenizer->last_word = NULL;
+	tokenizer->behind_slash = NULL;
 }
 
 /* A character that is not plain ASCII, or an entity. */
@@ -166,7 +167,7 @@ has_ordinal_mark(const unsigned char *p, const unsigned char *end)
 
 /*
  * Does the word that was read only announce a number: art. 5, nº 5, n. 5,
- * No. 5?  If so, the beginning of the number, else NULL.
+ * No. 5, no 8.666/1993?  If so, the beginning of the number, else NULL.
  */
 static const unsigned char *
 skip_number_sign(const unsigned char *begin, const unsigned char *p, const unsigned char *end,
@@ -175,10 +176,11 @@ skip_number_sign(const unsigned char *begin, const unsigned char *p, const unsig
 	const unsigned char *after;
 	bool is_article = (length == 3 && memcmp(word, "art", 3) == 0) ||
 					  (length == 4 && memcmp(word, "arts", 4) == 0);
+	bool is_no = length == 2 && memcmp(word, "no", 2) == 0;
 	bool sign = is_article;
 
-	if (!is_article && !(length == 1 && word[0] == 'n') &&
-		!(length == 2 && (memcmp(word, "no", 2) == 0 || memcmp(word, "nr", 2) == 0)) &&
+	if (!is_article && !(length == 1 && word[0] == 'n') && !is_no &&
+		!(length == 2 && memcmp(word, "nr", 2) == 0) &&
 		!(length == 3 && memcmp(word, "nos", 3) == 0))
 		return NULL;
 	if (length > 1 && !is_article)
@@ -196,7 +198,9 @@ skip_number_sign(const unsigned char *begin, const unsigned char *p, const unsig
 		after++;
 	}
 	after = skip_spaces(after, end);
-	return sign && after < end && IS_DIGIT(*after) ? after : NULL;
+	if (after >= end || !IS_DIGIT(*after))
+		return NULL;
+	return sign || (is_no && is_announced_number(after, end)) ? after : NULL;
 }
 
 /* Single letters with dots between, or two with a slash: the end of the acronym, or p. */

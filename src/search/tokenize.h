@@ -71,8 +71,9 @@ typedef struct Tokenizer
 	const unsigned char *next;
 	const unsigned char *end;
 	uint32 position;
-	const unsigned char *last_word; /* the last token, when it was a word; else NULL */
-	int nqueued;                    /* tokens of a number, found together */
+	const unsigned char *last_word;    /* the last token, when it was a word; else NULL */
+	const unsigned char *behind_slash; /* what follows the last number and a slash; else NULL */
+	int nqueued;                       /* tokens of a number, found together */
 	int taken;
 	int arena_used;
 	RawToken queue[2 * TOKENIZER_MAX_GROUPS];

@@ -2,12 +2,12 @@
  * tokenize_number.c
  *		Numbers, dates and laws in Portuguese text.
  *
- * However a number is punctuated, it gives the same tokens: of 8.666/93 and
- * 8666/1993 come the compound 8666/1993 and its parts 8666 and 1993, of
- * 21.11.2026 the compound 2026-11-21 and three parts, of a process number all
- * its digits joined and its parts.  All of them stand at one position, as a
- * number without punctuation does, so that what follows it in a phrase is
- * found after any.
+ * However a number is punctuated, it gives the same tokens: of 8.666/93,
+ * 8666/1993, 8.666 / 1993 and 8.666-1993 come the compound 8666/1993 and its
+ * parts 8666 and 1993, of 21.11.2026 the compound 2026-11-21 and three parts,
+ * of a process number all its digits joined and its parts.  All of them stand
+ * at one position, as a number without punctuation does, so that what follows
+ * it in a phrase is found after any.
  *
  * Owns nothing; the tokens of a number, found together, go into the
  * tokenizer's queue.  Cost: linear in what is looked at, which ends after a
@@ -20,7 +20,10 @@
 #define JOINED_DIGITS 7 /* from so many on, a compound is its digits alone */
 
 #define LAW_DIGITS    6 /* at most, before the year */
-#define YEAR_DIGITS   3 /* from so many on, two digits after a slash are a year wherever they stand */
+#define YEAR_DIGITS \
+	3 /* from so many on, two digits after a slash, or four after a hyphen, are a year wherever they stand */
+
+#define SLASH_SPACES 16 /* bytes of spaces on either side of a slash; one further away separates */
 
 /* A number as it stands: groups of digits, each with the separator before it. */
 typedef struct Group
@@ -98,6 +101,45 @@ two_digits(const unsigned char *digits, int length)
 	for (int i = 0; i < length; i++)
 		value = value * 10 + (digits[i] - '0');
 	return value;
+}
+
+/* Four digits that are a year, as far as one can tell. */
+static bool
+is_year(const Group *group)
+{
+	return group->length == 4 && memcmp(group->digits, "18", 2) >= 0 &&
+		   memcmp(group->digits, "21", 2) < 0;
+}
+
+/* Are the groups one number, with thousands dots or without? */
+static bool
+is_one_number(const Group *groups, int first, int last)
+{
+	if (last > first && groups[first].length > 3)
+		return false;
+	for (int g = first + 1; g <= last; g++)
+	{
+		if (groups[g].separator != '.' || groups[g].length != 3)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Is it a law and its year, with a hyphen between: 8.666-1993?  Two years are
+ * rather a period, and fewer digits a part of something else.
+ */
+static bool
+is_hyphenated_law(const Group *groups, int first, int last)
+{
+	int digits = 0;
+
+	if (last == first || groups[last].separator != '-' || !is_year(&groups[last]) ||
+		!is_one_number(groups, first, last - 1) || (last - first == 1 && is_year(&groups[first])))
+		return false;
+	for (int g = first; g < last; g++)
+		digits += groups[g].length;
+	return digits >= YEAR_DIGITS && digits <= LAW_DIGITS;
 }
 
 /* Puts the digits of the groups into out, without leading zeros; their number. */
@@ -248,6 +290,7 @@ queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
 	RawToken *compound = NULL;
 	int year = -1; /* part with a year of two digits, which becomes four */
 	int digits = 0;
+	bool hyphenated = is_hyphenated_law(groups, first, last);
 
 	for (int g = first; g <= last; g++)
 		digits += groups[g].length;
@@ -264,7 +307,7 @@ queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
 			if (groups[first + date_year].length == 2)
 				year = date_year;
 		}
-		else if (digits >= JOINED_DIGITS && parts[1].separator != ',' &&
+		else if (digits >= JOINED_DIGITS && parts[1].separator != ',' && !hyphenated &&
 				 !(nparts == 2 && parts[1].separator == '/'))
 			n = join_groups(groups, first, last, text);
 		else
@@ -277,7 +320,7 @@ queue_number(Tokenizer *tokenizer, const Group *groups, int first, int last,
 			for (int i = 0; i < nparts; i++)
 			{
 				if (i > 0)
-					text[n++] = parts[i].separator;
+					text[n++] = hyphenated ? '/' : parts[i].separator;
 				if (i == year)
 					n += full_year(text + n, groups[parts[i].first].digits);
 				else if (parts[i].separator == ',')
@@ -330,9 +373,49 @@ hyphen_length(const unsigned char *p, const unsigned char *end)
 	return 0;
 }
 
-/* Reads the groups of digits at p; their number. */
+/* Behind a slash at p and the spaces on both sides of it; NULL when there is none. */
+static const unsigned char *
+skip_slash(const unsigned char *p, const unsigned char *end)
+{
+	p = skip_spaces(p, end - p > SLASH_SPACES ? p + SLASH_SPACES : end);
+	if (p >= end || *p != '/')
+		return NULL;
+	p++;
+	return skip_spaces(p, end - p > SLASH_SPACES ? p + SLASH_SPACES : end);
+}
+
+/* Do more digits follow, behind a separator or a slash with spaces? */
+static bool
+digits_follow(const unsigned char *p, const unsigned char *end)
+{
+	const unsigned char *next = skip_slash(p, end);
+
+	if (next == NULL && p < end)
+		next = *p == '.' ? p + 1 : p + hyphen_length(p, end);
+	return next != NULL && next < end && IS_DIGIT(*next);
+}
+
+/* A number ends at p: is it followed by a slash with spaces and a year? Then the year, else NULL. */
+static const unsigned char *
+find_spaced_year(const unsigned char *p, const unsigned char *end)
+{
+	Group year = {.digits = skip_slash(p, end)};
+
+	if (year.digits == NULL)
+		return NULL;
+	p = year.digits;
+	while (p < end && p - year.digits <= 4 && IS_DIGIT(*p))
+		p++;
+	year.length = p - year.digits;
+	return is_year(&year) && !digits_follow(p, end) ? year.digits : NULL;
+}
+
+/*
+ * Reads the groups of digits at p; their number.  Where spaced is true, a
+ * slash before a year may have spaces around it.
+ */
 static int
-read_groups(const unsigned char *p, const unsigned char *end, Group *groups)
+read_groups(const unsigned char *p, const unsigned char *end, bool spaced, Group *groups)
 {
 	int ngroups = 0;
 	int digits = 0;
@@ -341,6 +424,7 @@ read_groups(const unsigned char *p, const unsigned char *end, Group *groups)
 	while (ngroups < TOKENIZER_MAX_GROUPS)
 	{
 		const unsigned char *begin = p;
+		const unsigned char *next;
 		int hyphen;
 
 		while (p < end && IS_DIGIT(*p))
@@ -357,17 +441,24 @@ read_groups(const unsigned char *p, const unsigned char *end, Group *groups)
 		if (*p == '.' || *p == '/' || *p == ',')
 		{
 			separator = *p;
-			p++;
-		}
-		else if ((hyphen = hyphen_length(p, end)) > 0)
-		{
-			separator = '-';
-			p += hyphen;
+			next = p + 1;
 		}
 		else
-			break;
-		if (p >= end || !IS_DIGIT(*p))
-			break;
+		{
+			hyphen = hyphen_length(p, end);
+			separator = '-';
+			next = hyphen > 0 ? p + hyphen : end;
+		}
+		if (next >= end || !IS_DIGIT(*next))
+		{
+			if (!spaced || !is_one_number(groups, 0, ngroups - 1))
+				break;
+			next = find_spaced_year(p, end);
+			if (next == NULL)
+				break;
+			separator = '/';
+		}
+		p = next;
 	}
 	return ngroups;
 }
@@ -448,10 +539,9 @@ read_year_of_law(const unsigned char *p, const unsigned char *end, char *out)
 	p = skip_spaces(p, end);
 	if (p >= end || !IS_DIGIT(*p))
 		return NULL;
-	ngroups = read_groups(p, end, groups);
+	ngroups = read_groups(p, end, false, groups);
 	p = groups[ngroups - 1].digits + groups[ngroups - 1].length;
-	if (ngroups == 1 && groups[0].length == 4 &&
-		(memcmp(groups[0].digits, "18", 2) >= 0 && memcmp(groups[0].digits, "21", 2) < 0))
+	if (ngroups == 1 && is_year(&groups[0]))
 		memcpy(date, groups[0].digits, 4);
 	else if (ngroups == 3)
 	{
@@ -495,12 +585,41 @@ queue_spanning(Tokenizer *tokenizer, const Group *groups, int ngroups, const uns
 	queue_token(tokenizer, RAW_SPANNING, copy, length, begin, after);
 }
 
+bool
+is_announced_number(const unsigned char *p, const unsigned char *end)
+{
+	Group groups[TOKENIZER_MAX_GROUPS];
+	Part parts[TOKENIZER_MAX_GROUPS];
+	char date[10];
+	int ngroups = read_groups(p, end, true, groups);
+	int nparts = join_thousands(groups, 0, ngroups - 1, parts);
+	const Group *last = &groups[ngroups - 1];
+	int digits = 0;
+	bool dots = false;
+	int year;
+
+	if (nparts == 1)
+		return ngroups > 1;
+	for (int g = 0; g < ngroups; g++)
+	{
+		if (groups[g].separator == ',')
+			return false;
+		dots = dots || groups[g].separator == '.';
+		digits += groups[g].length;
+	}
+	if (last->separator == '/' && is_one_number(groups, 0, ngroups - 2))
+		return is_year(last) || (last->length == 2 && digits >= YEAR_DIGITS + 2);
+	if (is_hyphenated_law(groups, 0, ngroups - 1))
+		return true;
+	return dots && digits >= JOINED_DIGITS && !(nparts == 3 && read_date(groups, date, &year));
+}
+
 const unsigned char *
 tokenizer_read_number(Tokenizer *tokenizer, const unsigned char *p)
 {
 	Group groups[TOKENIZER_MAX_GROUPS];
 	Part parts[TOKENIZER_MAX_GROUPS];
-	int ngroups = read_groups(p, tokenizer->end, groups);
+	int ngroups = read_groups(p, tokenizer->end, p != tokenizer->behind_slash, groups);
 	const Group *last = &groups[ngroups - 1];
 	const unsigned char *end = skip_ordinal(last->digits + last->length, tokenizer->end);
 	int nparts;
@@ -530,5 +649,6 @@ tokenizer_read_number(Tokenizer *tokenizer, const unsigned char *p)
 		}
 	}
 	tokenizer->last_word = NULL;
+	tokenizer->behind_slash = skip_slash(end, tokenizer->end);
 	return end;
 }

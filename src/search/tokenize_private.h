@@ -29,4 +29,7 @@ extern const unsigned char *skip_ordinal_mark(const unsigned char *p, const unsi
 /* Everything that the digits at p belong to, into the queue; its end. */
 extern const unsigned char *tokenizer_read_number(Tokenizer *tokenizer, const unsigned char *p);
 
+/* Is it a number that "no" before it is a number's sign of: a law's, a process's, one with thousands dots? */
+extern bool is_announced_number(const unsigned char *p, const unsigned char *end);
+
 #endif /* PGOPT_SEARCH_TOKENIZE_PRIVATE_H */

@@ -68,9 +68,10 @@ SELECT texts, bool_and(to_tsvector('pgopt_portuguese', t) @@ phraseto_tsquery('p
 	('8666/1993', 'Lei nº 8.666, de 21 de junho de 1993 | lei 8666 de 1993 | Lei 8.666, de 21.6.1993'),
 	('0001234-56.2020.8.26.0100', '00012345620208260100 | 0001234-56.2020.8.26.0100'),
 	('00012345620208260100', '0001234-56.2020.8.26.0100'),
-	('lei 8666/1993', 'Lei nº 8.666/1993 | lei 8666/93 | Lei n. 8.666/93 | LEI N.º 8.666/1993 | Lei No. 8.666/93'),
+	('lei 8666/1993', 'Lei nº 8.666/1993 | lei 8666/93 | Lei n. 8.666/93 | LEI N.º 8.666/1993 | Lei No. 8.666/93 | Lei 8.666 / 1993 | Lei nº 8.666 /1993 | lei 8666/ 1993 | Lei 8.666-1993 | lei 8666–1993 | Lei no 8.666/93'),
+	('8.666 / 1993', 'Lei 8.666 de 1993 | LEI Nº 8.666, DE 1993 | Lei no 8.666 de 1993 | 8.666-1993'),
 	('8666', 'Lei nº 8.666/1993 | lei 8666 | Lei 8.666, de 21 de junho de 1993 | 08666'),
-	('pl 5634/2019', 'PL 5634/2019 | PL5634/2019 | PL nº 5.634/19 | PL n° 5634/2019'),
+	('pl 5634/2019', 'PL 5634/2019 | PL5634/2019 | PL nº 5.634/19 | PL n° 5634/2019 | PL 5634-2019 | PL n. 5634 / 2019 | PL no 5634/2019'),
 	('art. 5', 'art. 5º | Art 5° | arts. 5o e 6o | art. 5.º | artigo 5º'),
 	('sumula 7', 'Súmula 07 | Súmula nº 7 | súmula n. 7'),
 	('2026-11-21', '21/11/2026 | 21.11.2026 | 21-11-2026 | 2026-11-21 | 21/11/26 | 21 de novembro de 2026'),
@@ -90,8 +91,17 @@ SELECT t, (SELECT string_agg(lexeme, ' ' ORDER BY positions[1], length(lexeme) D
 	'21 de novembro de 2026', '1º de Março de 2020', '31 de abril', '8.666 de 1993', 'LC 101, de 4.5.2000',
 	'5a 5º 5ª 5° 10os', '3G 220V', '1.2.3.4.5.6.7.8.9.10.11.12.13.14.15.16.17']) t;
 
+-- a hyphen, or a slash with spaces, before a year: a law, but no period, date, process or telephone number
+SELECT t, (SELECT string_agg(lexeme, ' ' ORDER BY positions[1], length(lexeme) DESC, lexeme)
+             FROM unnest(to_tsvector('pgopt_portuguese', t))) AS terms
+  FROM unnest(ARRAY['8.666-1993', '8.666 / 1993', '8.666&nbsp;/ 1993', '100-2019', '8.666 / 1993,8.987 / 1995', '8.666 / 1993 / SP', '12 / 2019',
+	'1990-1995', '1.990-1995', '10-15', '12-2019', '345-1799', '345-2100', '3322-1234', '21-11-2026', '10 / 11 / 2019', '2019 / 11 / 10', '10/11 / 2019',
+	'1234567-2019', '123.456.789-2019', '8.666-1993-1994', '8.666-1993/2', '8.666 / 1993-2', '8.666 / 1993.5', '8.666 / 93', '8.666 / 19935', '8.666 - 1993',
+	'1.234,56 / 2019', '8.666 de 1993 / 1995', '8.666' || repeat(' ', 20) || '/ 1993']) t;
+
 -- what announces a number is no word, otherwise it is
-SELECT t, to_tsvector('pgopt_portuguese', t) FROM unnest(ARRAY['nº 5', 'N.º 5', 'n. 5', 'No. 5', 'no 5', 'nos. 5 e 6', 'arte 5', 'a arte', 'art.', 'nº']) t;
+SELECT t, to_tsvector('pgopt_portuguese', t) FROM unnest(ARRAY['nº 5', 'N.º 5', 'n. 5', 'No. 5', 'no 5', 'nos. 5 e 6',
+	'no 8.666', 'no 8.666/93', 'no 5634 / 2019', 'no 5634-2019', 'no 1234567-89.2019.8.26.0100', 'no 1.234,56', 'no 21.11.2026', 'no 1.2', 'no 24/48', 'no 1990-1995', 'arte 5', 'a arte', 'art.', 'nº']) t;
 
 --
 -- Odd input

@@ -114,10 +114,13 @@ INSERT INTO search_query_laws VALUES
 	(1, 'A Lei 8.666/1993 trata'), (2, 'A Lei nº 8.666, de 21 de junho de 1993, art. 5º, trata'), (3, 'a lei 8666/93, art. 5º'),
 	(4, 'lei 8666 de 1993'), (5, 'lei 8666 e ano 1993'),
 	(11, 'processo nº 00012345620198260100 julgado'), (12, 'processo 0001234-56.2019.8.26.0100 julgado'), (13, '0001234 56 2019 8 26 0100 julgado'),
+	(6, 'Lei nº 8.666 / 1993'), (7, 'lei 8.666 /1993, art. 5º'), (8, 'Lei nº 8.666-1993'), (9, 'LEI Nº 8.666, DE 1993'), (10, 'Lei no 8.666 de 1993, art. 5º'),
+	(31, 'PL 5634-2019'), (32, 'PL n. 5634 / 2019'), (33, 'PL no 5.634, de 2019'), (34, 'PL 5.634/19'), (35, 'PL 5634 e ano 2019'),
 	(21, '24/48 horas'), (22, 'Lei nº 24/48'), (23, '24/1948'), (24, 'em 24 ou 48 horas');
 CREATE INDEX ON search_query_laws USING pgopt_bm25 (body);
 SELECT q || '  =>  ' || coalesce((SELECT string_agg(id::text, ' ' ORDER BY id) FROM search_query_laws l WHERE l @@@ q), 'nothing')
-  FROM unnest(ARRAY['+8666/1993', '"8.666/1993"', '+"8.666/1993"', '"Lei 8.666/1993"', '"Lei nº 8.666, de 21 de junho de 1993"', 'lei -8666/1993',
+  FROM unnest(ARRAY['+8666/1993', '"8.666/1993"', '+"8.666/1993"', '"Lei 8.666/1993"', '"Lei nº 8.666, de 21 de junho de 1993"', 'lei -8666/1993', '+8.666-1993', '"8.666 / 1993"', '"Lei no 8.666 de 1993"', '"Lei 8.666 / 1993"',
+	'ano -8.666/1993', 'lei -8.666-1993', '+5634/2019', '"PL 5634-2019"', '"PL n. 5634 / 2019"', 'pl -5634/2019', '+1990-1995',
 	'+0001234-56.2019.8.26.0100', '"0001234-56.2019.8.26.0100"', '+00012345620198260100', '"processo nº 00012345620198260100 julgado"',
 	'"processo 0001234-56.2019.8.26.0100 julgado"', 'julgado -0001234-56.2019.8.26.0100',
 	'"24/48 horas"', '24/48', '+24/48', '"lei 24/48"', '+24/1948']) q;

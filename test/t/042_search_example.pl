@@ -38,6 +38,9 @@ is(sql(q{
 is(sql(q{SELECT count(*) FROM search_documents_ranked('educação', ARRAY['PL'], ARRAY['SP', 'RJ'], 1000)}),
 	sql(q{SELECT count(*) FROM legislative_documents AS d WHERE d @@@ 'educação' AND document_type = 'PL' AND metadata->>'state' IN ('SP', 'RJ')}),
 	'all of them');
+is(sql(q{SELECT count(*) FROM search_documents_ranked('educação', ARRAY['PL'], ARRAY['SP', 'RJ'], 2147483647)}),
+	sql(q{SELECT count(*) FROM search_documents_ranked('educação', ARRAY['PL'], ARRAY['SP', 'RJ'], 1000)}),
+	'any limit will do');
 is(sql(q{SELECT string_agg(id::text, ' ') FROM search_documents_ranked('licitacao')}),
 	sql(q{SELECT string_agg(id::text, ' ') FROM search_documents_ranked('LICITAÇÃO')}),
 	'accents and case make no difference');
