@@ -554,6 +554,7 @@ add_postings(Inverter *inverter)
 
 		inverter->siblings[i] = term->word;
 		term->word = i;
+		__builtin_prefetch(term->write, 1);
 	}
 	if (inverter->ntokens > inverter->positions_allocated)
 	{
@@ -735,12 +736,16 @@ inverter_add_pending(Inverter *inverter, const PendingDocument *document)
 	for (uint32 place = 0;
 		 pending_next_term(document, &place, &string, &length, tf, &positions, &npositions);)
 	{
-		add_posting(
-			inverter,
-			find_term(inverter, string, length, hash_bytes((const unsigned char *) string, length)),
-			tf,
-			positions,
-			npositions);
+		InverterTerm *term =
+			find_term(inverter, string, length, hash_bytes((const unsigned char *) string, length));
+
+		if (term->df > 0 && term->last == inverter->ndocs)
+			ereport(ERROR,
+					(errcode(ERRCODE_INDEX_CORRUPTED),
+					 errmsg("a document in the write buffer of a pgopt_bm25 index is corrupted"),
+					 errdetail("It has the term \"%.*s\" twice.", length, string),
+					 errhint("Rebuild the index with REINDEX.")));
+		add_posting(inverter, term, tf, positions, npositions);
 	}
 	for (uint32 place = 0; pending_next_word(document, &place, &string, &length);)
 		find_word(inverter, string, length)->df++;
