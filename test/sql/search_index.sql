@@ -43,7 +43,9 @@ CREATE INDEX ON search_index USING pgopt_bm25 (title) WITH (text_config = 'nowhe
 CREATE INDEX ON search_index USING pgopt_bm25 (title) WITH (text_config = 'a.b.c.d');
 CREATE INDEX ON search_index USING pgopt_bm25 (title pgopt_text_ops (weight = 0));
 CREATE INDEX ON search_index USING pgopt_bm25 (title pgopt_text_ops (heaviness = 2));
+\set VERBOSITY sqlstate
 CREATE INDEX ON search_index USING pgopt_bm25 (title, kind pgopt_filter_ops (weight = 2));
+\set VERBOSITY default
 
 -- what it cannot be
 CREATE INDEX ON search_index USING pgopt_bm25 (pages);
