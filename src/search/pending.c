@@ -41,6 +41,7 @@
 #include "utils/datum.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "inverter.h"
 #include "merge.h"
 #include "pages.h"
@@ -726,7 +727,7 @@ pending_close(PendingReader *reader)
 
 /* --- terms of a document ------------------------------------------------------------------------ */
 
-static void corrupted_document(void) pg_attribute_noreturn();
+pg_noreturn static void corrupted_document(void);
 
 static void
 corrupted_document(void)
