@@ -52,6 +52,8 @@ posting_open(PostingCursor *cursor, SegmentReader *reader, const TermInfo *info)
 	cursor->context = CurrentMemoryContext;
 	cursor->recent_page = InvalidBlockNumber;
 	cursor->recent = InvalidBuffer;
+	cursor->copied = false;
+	cursor->copy = NULL;
 	cursor->skips = NULL;
 	cursor->skips_first = 0;
 	cursor->skips_n = 0;
@@ -68,6 +70,8 @@ posting_close(PostingCursor *cursor)
 		pfree(cursor->skips);
 	if (cursor->skip_pages != NULL)
 		pfree(cursor->skip_pages);
+	if (cursor->copy != NULL)
+		pfree(cursor->copy);
 	if (cursor->positions != NULL)
 	{
 		if (cursor->positions->result != NULL)
@@ -76,6 +80,7 @@ posting_close(PostingCursor *cursor)
 	}
 	cursor->skips = NULL;
 	cursor->skip_pages = NULL;
+	cursor->copy = NULL;
 	cursor->positions = NULL;
 }
 
@@ -232,6 +237,42 @@ posting_seek(PostingCursor *cursor, uint32 from, uint32 target)
 
 /* --- blocks ------------------------------------------------------------------------------- */
 
+/*
+ * Shows a page of blocks.  Blocks of a term mostly lie on the same page as the
+ * one before: from the third on in a row they are taken from a copy, which
+ * costs as much as two locks; postings never change.
+ */
+static bool
+posting_page(PostingCursor *cursor, uint32 page, SegmentView *view)
+{
+	bool again = page == cursor->recent_page;
+
+	if (again && cursor->copied)
+	{
+		if (*cursor->reader->stale)
+			return false;
+		view->buffer = InvalidBuffer;
+		view->content = cursor->copy;
+		view->length = cursor->copy_length;
+		return true;
+	}
+	if (!segment_view(cursor->reader, page, again ? cursor->recent : InvalidBuffer, view))
+		return false;
+	if (again && BufferIsValid(view->buffer))
+	{
+		if (cursor->copy == NULL)
+			cursor->copy = MemoryContextAlloc(cursor->context, BLCKSZ);
+		memcpy(cursor->copy, view->content, view->length);
+		cursor->copy_length = view->length;
+		cursor->copied = true;
+	}
+	else
+		cursor->copied = false;
+	cursor->recent_page = page;
+	cursor->recent = view->buffer;
+	return true;
+}
+
 void
 posting_load(PostingCursor *cursor, uint32 block)
 {
@@ -273,12 +314,8 @@ posting_load(PostingCursor *cursor, uint32 block)
 
 	page = SegmentPointerPage(pointer);
 	offset = SegmentPointerOffset(pointer);
-	/* Blocks of a term mostly lie on the same page as the one before. */
-	if (!segment_view(
-			reader, page, page == cursor->recent_page ? cursor->recent : InvalidBuffer, &view))
+	if (!posting_page(cursor, page, &view))
 		return;
-	cursor->recent_page = page;
-	cursor->recent = view.buffer;
 	if (likely(offset < view.length))
 		size = block_decode(view.content + offset,
 							view.length - offset,

@@ -83,6 +83,9 @@ typedef struct PostingCursor
 	MemoryContext context;
 	uint32 recent_page; /* of the block loaded last, and where it was then */
 	Buffer recent;
+	bool copied; /* that page is in copy */
+	uint32 copy_length;
+	char *copy;
 	SkipEntry *skips; /* those of one page, of blocks [skips_first, skips_first + skips_n) */
 	uint32 skips_first;
 	uint32 skips_n;
