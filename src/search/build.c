@@ -184,6 +184,8 @@ search_build(Relation heap, Relation index, IndexInfo *info)
 			table_index_build_scan(heap, index, info, false, true, builder_add, builder, NULL);
 	}
 	result->index_tuples = builder->ntuples;
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_DONE, (int64) builder->ntuples);
+	pgstat_progress_update_param(PROGRESS_CREATEIDX_TUPLES_TOTAL, (int64) builder->ntuples);
 	ereport(DEBUG1,
 			(errmsg_internal("index \"%s\": %.0f rows, %d temporary runs, %d parallel workers",
 							 RelationGetRelationName(index),
