@@ -255,7 +255,8 @@ next_window(SearchView *view, MatchStream *stream)
 			} while (!open_stream_segment(view, stream));
 		}
 		stream->from = stream->next;
-		stream->to = Min(stream->from + STREAM_WINDOW, view->segments[stream->segment].ndocs);
+		stream->to =
+			stream->from + Min(STREAM_WINDOW, view->segments[stream->segment].ndocs - stream->from);
 		stream->next = stream->to;
 		stream->at = 0;
 		count = find_matches(view, stream);

@@ -431,10 +431,11 @@ run_segment(TopkRun *run, ViewSegment *segment)
 	run->allowed = segment->nfilters > 0 || segment->deleted
 					   ? palloc((group + 63) / 64 * sizeof(uint64))
 					   : NULL;
-	for (uint32 base = 0; base < segment->ndocs && !view->stale; base += GROUP_SIZE)
+	run->end = 0;
+	while (run->end < segment->ndocs && !view->stale)
 	{
-		run->base = base;
-		run->end = Min(base + GROUP_SIZE, segment->ndocs);
+		run->base = run->end;
+		run->end += Min(GROUP_SIZE, segment->ndocs - run->base);
 		run_group(run);
 	}
 	resolve_hits(run);
@@ -482,9 +483,9 @@ run_everything(TopkRun *run)
 
 		run->segment_ascends = segment->header->tids_ascend != 0;
 		run->tids_n = 0;
-		for (uint32 base = 0; base < segment->ndocs && !segment->excluded; base += WINDOW_MAX)
+		for (uint32 base = 0, n; base < segment->ndocs && !segment->excluded; base += n)
 		{
-			uint32 n = Min(WINDOW_MAX, segment->ndocs - base);
+			n = Min(WINDOW_MAX, segment->ndocs - base);
 
 			CHECK_FOR_INTERRUPTS();
 			filters_bitmap(segment, base, n, run->touched);

@@ -417,7 +417,7 @@ topk_evaluate(TopkRun *run, uint32 window, uint32 nwindows)
 
 	CHECK_FOR_INTERRUPTS();
 	run->from = run->base + window * run->width;
-	run->to = Min(run->from + nwindows * run->width, run->end);
+	run->to = run->from + Min(nwindows * run->width, run->end - run->from);
 	if (!order_clauses(run, window, nwindows, need))
 		return;
 	run->window_allowed = allowed_documents(run, bits, &nallowed);
