@@ -50,8 +50,8 @@ extern bool search_merge_step(Relation index);
 /* The same in transactions of its own, until nothing is due; the index may be gone. */
 extern void search_merge_all(Oid index);
 
-/* Requests for that, of this database: takes one, or makes one (false when there is no room). */
+/* Requests for that, of this database: takes one (false: there is none), or makes one. */
 extern bool search_take_merge(Oid *index);
-extern bool search_request_merge(Oid index);
+extern void search_request_merge(Oid index);
 
 #endif /* PGOPT_SEARCH_H */

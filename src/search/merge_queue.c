@@ -26,6 +26,7 @@ typedef struct MergeQueue
 {
 	slock_t mutex;
 	int n;
+	uint32 replaced; /* how often one gave way to another */
 	struct
 	{
 		Oid dboid;
@@ -64,7 +65,7 @@ merge_queue_init(void)
 	shmem_add_room(&room);
 }
 
-bool
+void
 search_request_merge(Oid index)
 {
 	bool noted = false;
@@ -72,14 +73,15 @@ search_request_merge(Oid index)
 	SpinLockAcquire(&queue->mutex);
 	for (int i = 0; i < queue->n && !noted; i++)
 		noted = queue->requests[i].dboid == MyDatabaseId && queue->requests[i].index == index;
-	if (!noted && queue->n < MAX_REQUESTS)
+	if (!noted)
 	{
-		queue->requests[queue->n].dboid = MyDatabaseId;
-		queue->requests[queue->n++].index = index;
-		noted = true;
+		/* full: perhaps of databases that are gone, so that one has to give way */
+		int place = queue->n < MAX_REQUESTS ? queue->n++ : queue->replaced++ % MAX_REQUESTS;
+
+		queue->requests[place].dboid = MyDatabaseId;
+		queue->requests[place].index = index;
 	}
 	SpinLockRelease(&queue->mutex);
-	return noted;
 }
 
 bool
@@ -110,9 +112,9 @@ merge_request(Relation index)
 	if (queue == NULL || !pgopt_is_preloaded() || RelationUsesLocalBuffers(index))
 		return false;
 	db = database_state();
-	if (db == NULL || pg_atomic_read_u32(&db->worker_procno) == 0 ||
-		!search_request_merge(RelationGetRelid(index)))
+	if (db == NULL || pg_atomic_read_u32(&db->worker_procno) == 0)
 		return false;
+	search_request_merge(RelationGetRelid(index));
 	database_wake_worker(db);
 	return true;
 }

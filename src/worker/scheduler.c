@@ -430,7 +430,7 @@ hand_out_merges(void)
 				break; /* it goes on until nothing is left */
 			case DISPATCH_BUSY:
 			case DISPATCH_NO_PROCESS:
-				(void) search_request_merge(index);
+				search_request_merge(index);
 				return false;
 		}
 	}
