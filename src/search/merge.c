@@ -4,8 +4,8 @@
  *
  * Segments are in tiers by size, each tier eight times the one before.  When
  * a tier has eight, all of it becomes one segment, of a higher tier; so a
- * document is written anew once a tier, and a search meets a few segments of
- * each.  A segment of which a fifth is deleted is written anew by itself.
+ * document is written anew once a tier (seven times in an index of 100 GB),
+ * and a search meets a few segments of each.  A segment of which a fifth is deleted is written anew by itself.
  *
  * A merge holds the structure lock in share mode, so that nobody sets deleted
  * bits meanwhile, and claims its segments; other merges and flushes go on.
@@ -37,15 +37,18 @@
 #include "settings.h"
 
 #define TIER_FACTOR      8
-#define FIRST_TIER_PAGES 512 /* segments smaller than this are of the first tier */
-#define MAX_MERGED       64  /* segments at once */
-#define DELETED_SHARE    5   /* one in so many deleted documents is worth a merge */
+#define FIRST_TIER_PAGES 8  /* segments smaller than this are of the first tier */
+#define MAX_MERGED       64 /* segments at once */
+#define DELETED_SHARE    5  /* one in so many deleted documents is worth a merge */
 
 /* From so many segments on an insert that makes one more merges before it goes on. */
 #define CROWDED_SEGMENTS 100
 
-/* From so many of the first tier on it does not wait for the background worker, which has a long merge under way. */
+/* So many of a tier show that the background worker has another merge under way, and a long one. */
 #define NEGLECTED_SEGMENTS 16
+
+/* A merge of fewer pages is an insert's own business where nobody else does it soon. */
+#define SMALL_MERGE_PAGES 4096
 
 /* Segments to be merged, by their places in the meta page. */
 typedef struct Choice
@@ -334,17 +337,6 @@ search_merge_step(Relation index)
 	return merged;
 }
 
-/* How many segments of the first tier are there? */
-static int
-count_small(const SearchMeta *meta)
-{
-	int n = 0;
-
-	for (int i = 0; i < (int) meta->nsegments; i++)
-		n += tier(&meta->segments[i]) == 0;
-	return n;
-}
-
 void
 merge_after_flush(Relation index)
 {
@@ -352,16 +344,14 @@ merge_after_flush(Relation index)
 	Choice choice;
 	bool crowded = meta->nsegments >= CROWDED_SEGMENTS;
 	bool due = choose_due(meta, NULL, &choice);
-	int nsmall = count_small(meta);
+	uint64 pages = 0;
 
+	for (int i = 0; i < choice.n; i++)
+		pages += meta->segments[choice.places[i]].npages;
 	pfree(meta);
-	if (!crowded)
-	{
-		if (!due || (merge_request(index) && nsmall < NEGLECTED_SEGMENTS) || nsmall < TIER_FACTOR)
-			return;
-	}
-
-	/* Nobody else does it soon: small segments are the insert's own business. */
+	if (!crowded && (!due || (merge_request(index) && choice.n < NEGLECTED_SEGMENTS) ||
+					 pages >= SMALL_MERGE_PAGES))
+		return;
 	if (!search_try_share_structure(index))
 		return;
 	if (crowded)
@@ -371,7 +361,11 @@ merge_after_flush(Relation index)
 	search_unshare_structure(index);
 }
 
-/* Starts a transaction and opens the index; NULL when it is gone, or none of ours any more. */
+/*
+ * Starts a transaction and opens the index; NULL when it is gone, or none of
+ * ours any more.  A merge needs no snapshot, and may take long: it must not
+ * keep VACUUM from removing rows.
+ */
 static Relation
 begin_merge(Oid oid)
 {
@@ -388,6 +382,10 @@ begin_merge(Oid oid)
 		relation_close(index, RowExclusiveLock);
 		index = NULL;
 	}
+	if (index != NULL)
+		(void) search_settings(index);
+	PopActiveSnapshot();
+	InvalidateCatalogSnapshot();
 	return index;
 }
 
@@ -403,7 +401,6 @@ search_merge_all(Oid oid)
 		more = index != NULL && search_merge_step(index);
 		if (index != NULL)
 			relation_close(index, RowExclusiveLock);
-		PopActiveSnapshot();
 		CommitTransactionCommand();
 	}
 }

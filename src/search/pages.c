@@ -19,11 +19,13 @@
 #include "access/xloginsert.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "pages.h"
+#include "scan.h"
 
 /* Heavyweight locks are taken on block numbers; the allocation lock on one that no index has. */
 #define LOCK_STRUCTURE  SEARCH_META_BLOCK
@@ -333,12 +335,31 @@ reusable(const FreeExtent *extent)
 }
 
 /*
+ * Does nobody read the index just now?  Then all that is free may be used: who
+ * comes later starts from a meta page that does not lead there.  So a
+ * transaction that writes much can use what it has freed itself.
+ */
+static bool
+nobody_reads(Relation index)
+{
+	VirtualTransactionId *readers;
+	int n;
+
+	if (search_scan_is_open(RelationGetRelid(index)))
+		return false;
+	readers = GetCurrentVirtualXIDs(
+		InvalidTransactionId, true, false, PROC_IS_AUTOVACUUM | PROC_IN_VACUUM, &n);
+	pfree(readers);
+	return n == 0;
+}
+
+/*
  * The smallest extent that is large enough, else the largest.  Not one that is
  * much too small: a segment has room for some hundred extents, and fragments
  * do for the write buffer.
  */
 static int
-choose_extent(const SearchFreeList *list, uint32 wanted)
+choose_extent(const SearchFreeList *list, uint32 wanted, bool any)
 {
 	int chosen = -1;
 
@@ -355,7 +376,7 @@ choose_extent(const SearchFreeList *list, uint32 wanted)
 			if (best >= wanted ? npages < wanted || npages >= best : npages <= best)
 				continue;
 		}
-		if (reusable(&list->extents[i]))
+		if (any || reusable(&list->extents[i]))
 			chosen = i;
 	}
 	return chosen;
@@ -426,15 +447,19 @@ search_allocate(Relation index, uint32 wanted)
 	Buffer buffer = lock_free_page(index, BUFFER_LOCK_SHARE);
 	SearchFreeList *list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
 	bool too_short = end_of_free(list) > RelationGetNumberOfBlocks(index);
+	bool any = false;
 
-	if (too_short || choose_extent(list, extent.npages) >= 0)
+	if (list->nextents > 0 && choose_extent(list, extent.npages, false) < 0)
+		any = nobody_reads(index);
+	if (too_short || choose_extent(list, extent.npages, any) >= 0)
 	{
 		int chosen;
 
 		LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
 		LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 		extend_to(index, end_of_free(list));
-		chosen = choose_extent(list, extent.npages);
+		any = any && nobody_reads(index); /* others may have freed what readers use */
+		chosen = choose_extent(list, extent.npages, any);
 		if (chosen >= 0)
 			take_pages(index, buffer, chosen, &extent);
 	}

@@ -19,7 +19,7 @@
  *	7. one other page (appending: the buffer's tail, then its successor).
  *
  * A page that was freed is used again once no snapshot on this server is
- * older than its freeing; that spares readers a new start, and their safety
+ * older than its freeing, or when nobody reads; that spares readers a new start, and their safety
  * does not rest on it (format.h: owners), so that standbys need no conflicts.
  * Pages of the write buffer are used again at once: reading it anew is cheap.
  */

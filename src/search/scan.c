@@ -359,3 +359,18 @@ search_known_score(Oid index, const PgoptQuery *query, ItemPointer tid, Score *s
 	}
 	return false;
 }
+
+bool
+search_scan_is_open(Oid index)
+{
+	dlist_iter iter;
+
+	dlist_foreach(iter, &open_scans)
+	{
+		const OpenScan *state = dlist_container(OpenScan, node, iter.cur);
+
+		if (RelationGetRelid(state->scan->indexRelation) == index)
+			return true;
+	}
+	return false;
+}

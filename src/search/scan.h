@@ -41,4 +41,7 @@ extern bool search_evaluate(const CompiledQuery *compiled, const Document *docum
 /* A score that a scan of this backend that is still open has just computed for that row. */
 extern bool search_known_score(Oid index, const PgoptQuery *query, ItemPointer tid, Score *score);
 
+/* Has this backend a scan of the index open? */
+extern bool search_scan_is_open(Oid index);
+
 #endif /* PGOPT_SEARCH_SCAN_H */
