@@ -27,121 +27,16 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
-#include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
 #include "compat.h"
-#include "inverter.h"
+#include "inverter_private.h"
 
 #define NONE        PG_UINT32_MAX
 #define BLOCK_BYTES (256 * 1024)
-#define FIRST_CHUNK 12 /* bytes of postings in the term itself */
-#define MAX_CHUNK   4096
-#define MAX_VARINT  10
 
 /* Scratch arrays of a document longer than this are given back after it. */
 #define MAX_SCRATCH (1024 * 1024)
-
-/* What the hash tables know of their entries; the key follows at the table's key_at. */
-typedef struct Entry
-{
-	uint32 hash;
-	uint32 length;
-} Entry;
-
-typedef struct Table
-{
-	Entry **slots;
-	uint32 size; /* a power of 2 */
-	uint32 n;
-	int key_at;
-} Table;
-
-typedef struct InverterTerm
-{
-	Entry entry;
-	char *write; /* where the next byte goes ... */
-	uint32 df;
-	uint32 last;  /* document of the last posting */
-	uint32 word;  /* in the document at hand: the first of its words, or NONE */
-	uint16 room;  /* ... and how many bytes fit there */
-	uint16 chunk; /* size of the chunk */
-	char first[FIRST_CHUNK + sizeof(char *)];
-	char term[FLEXIBLE_ARRAY_MEMBER];
-} InverterTerm;
-
-typedef struct InverterWord
-{
-	Entry entry;
-	InverterTerm *term;
-	uint32 df;
-	uint32 document; /* the last that holds it */
-	uint32 last;     /* there: the last of its tokens, whose next is the first */
-	char word[FLEXIBLE_ARRAY_MEMBER];
-} InverterWord;
-
-/* Distinct by its bytes. */
-typedef struct FilterValue
-{
-	Entry entry;
-	uint32 code; /* from 1, as it came */
-	union
-	{
-		uint64 align;
-		Datum datum;               /* by value */
-		char bytes[sizeof(Datum)]; /* by reference; a varlena has 4 bytes of header */
-	} value;                       /* longer than this */
-} FilterValue;
-
-typedef struct FilterState
-{
-	Table values;
-	uint32 *codes; /* one a document */
-} FilterState;
-
-typedef struct InverterToken
-{
-	uint32 position;
-	uint32 next;
-} InverterToken;
-
-/* A string to sort: its first bytes decide most comparisons. */
-typedef struct SortKey
-{
-	uint64 prefix;
-	Entry *entry;
-} SortKey;
-
-struct Inverter
-{
-	const SearchSettings *settings;
-	Analyzer *analyzer;
-	MemoryContext context;  /* all that follows; emptied by a reset */
-	MemoryContext document; /* for one document */
-	char *block;
-	Size block_room;
-	Table terms;
-	Table words;
-	/* documents */
-	uint32 ndocs;
-	uint32 docs_allocated;
-	ItemPointerData *tids;
-	uint32 *lengths;
-	uint64 total_length;
-	FilterState *filters;
-	/* the document at hand */
-	InverterToken *tokens;
-	Size ntokens;
-	Size tokens_allocated;
-	InverterWord **doc_words; /* its distinct words ... */
-	uint32 *siblings;         /* ... and for each the next one with the same term */
-	uint32 ndoc_words;
-	uint32 doc_words_allocated;
-	char *bytes; /* a posting in the making */
-	Size bytes_allocated;
-	uint32 *positions;
-	Size positions_allocated;
-};
 
 static void start(Inverter *inverter);
 
@@ -149,24 +44,6 @@ static void start(Inverter *inverter);
 #define ST_ELEMENT_TYPE  uint32
 #define ST_COMPARE(a, b) (*(a) < *(b) ? -1 : *(a) > *(b))
 #define ST_SCOPE         static
-#define ST_DEFINE
-#include "lib/sort_template.h"
-
-static int
-compare_keys(const SortKey *a, const SortKey *b, int key_at)
-{
-	if (a->prefix != b->prefix)
-		return a->prefix < b->prefix ? -1 : 1;
-	return term_compare(
-		(char *) a->entry + key_at, a->entry->length, (char *) b->entry + key_at, b->entry->length);
-}
-
-#define ST_SORT               sort_keys
-#define ST_ELEMENT_TYPE       SortKey
-#define ST_COMPARE(a, b, arg) compare_keys(a, b, *(arg))
-#define ST_COMPARE_ARG_TYPE   const int
-#define ST_SCOPE              static
-#define ST_CHECK_FOR_INTERRUPTS
 #define ST_DEFINE
 #include "lib/sort_template.h"
 
@@ -188,9 +65,8 @@ inverter_create(const SearchSettings *settings, Analyzer *analyzer, MemoryContex
 	return inverter;
 }
 
-/* An array that grows by doubling, in the inverter's context. */
-static void *
-grow(Inverter *inverter, void *array, Size bytes)
+void *
+inverter_grow(Inverter *inverter, void *array, Size bytes)
 {
 	if (array == NULL)
 		return MemoryContextAllocHuge(inverter->context, bytes);
@@ -217,19 +93,19 @@ take_bytes(Inverter *inverter, Size bytes)
 }
 
 static void
-start_table(Inverter *inverter, Table *table, int key_at)
+start_table(Inverter *inverter, InverterTable *table, int key_at)
 {
 	table->size = 256;
 	table->n = 0;
 	table->key_at = key_at;
-	table->slots = MemoryContextAllocZero(inverter->context, table->size * sizeof(Entry *));
+	table->slots = MemoryContextAllocZero(inverter->context, table->size * sizeof(InverterEntry *));
 }
 
 static int
 filter_key_at(const SearchFilterColumn *column)
 {
 	/* Of a varlena the content is the key. */
-	return offsetof(FilterValue, value) + (column->typlen == -1 ? VARHDRSZ : 0);
+	return offsetof(InverterValue, value) + (column->typlen == -1 ? VARHDRSZ : 0);
 }
 
 /* All empty; the context is. */
@@ -248,7 +124,7 @@ start(Inverter *inverter)
 	inverter->lengths = NULL;
 	inverter->total_length = 0;
 	inverter->filters =
-		MemoryContextAllocZero(inverter->context, settings->nfilters * sizeof(FilterState));
+		MemoryContextAllocZero(inverter->context, settings->nfilters * sizeof(InverterFilter));
 	for (int f = 0; f < settings->nfilters; f++)
 		start_table(inverter, &inverter->filters[f].values, filter_key_at(&settings->filters[f]));
 	inverter->tokens = NULL;
@@ -283,7 +159,7 @@ inverter_memory(const Inverter *inverter)
 {
 	/* What sorting will take is counted in. */
 	return MemoryContextMemAllocated(inverter->context, false) +
-		   Max(inverter->terms.n, inverter->words.n) * sizeof(SortKey);
+		   Max(inverter->terms.n, inverter->words.n) * sizeof(InverterSortKey);
 }
 
 uint32
@@ -301,15 +177,15 @@ inverter_total_length(const Inverter *inverter)
 /* --- hash tables ------------------------------------------------------------------------ */
 
 static void
-enlarge_table(Inverter *inverter, Table *table)
+enlarge_table(Inverter *inverter, InverterTable *table)
 {
 	uint32 size = table->size * 2;
-	Entry **slots = MemoryContextAllocExtended(
-		inverter->context, size * sizeof(Entry *), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	InverterEntry **slots = MemoryContextAllocExtended(
+		inverter->context, size * sizeof(InverterEntry *), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
 
 	for (uint32 i = 0; i < table->size; i++)
 	{
-		Entry *entry = table->slots[i];
+		InverterEntry *entry = table->slots[i];
 
 		if (entry != NULL)
 		{
@@ -326,8 +202,8 @@ enlarge_table(Inverter *inverter, Table *table)
 }
 
 /* The slot of a key: its entry, or an empty one to put it into (n is counted already). */
-static Entry **
-find_slot(Inverter *inverter, Table *table, const char *key, uint32 length, uint32 hash)
+static InverterEntry **
+find_slot(Inverter *inverter, InverterTable *table, const char *key, uint32 length, uint32 hash)
 {
 	uint32 at;
 
@@ -336,7 +212,7 @@ find_slot(Inverter *inverter, Table *table, const char *key, uint32 length, uint
 	at = hash & (table->size - 1);
 	while (table->slots[at] != NULL)
 	{
-		Entry *entry = table->slots[at];
+		InverterEntry *entry = table->slots[at];
 
 		if (entry->hash == hash && entry->length == length &&
 			memcmp((char *) entry + table->key_at, key, length) == 0)
@@ -350,7 +226,7 @@ find_slot(Inverter *inverter, Table *table, const char *key, uint32 length, uint
 static InverterTerm *
 find_term(Inverter *inverter, const char *string, int length, uint32 hash)
 {
-	Entry **slot = find_slot(inverter, &inverter->terms, string, length, hash);
+	InverterEntry **slot = find_slot(inverter, &inverter->terms, string, length, hash);
 	InverterTerm *term = (InverterTerm *) *slot;
 
 	if (term == NULL)
@@ -389,7 +265,7 @@ static InverterWord *
 find_word(Inverter *inverter, const char *string, int length)
 {
 	uint32 hash = hash_bytes((const unsigned char *) string, length);
-	Entry **slot = find_slot(inverter, &inverter->words, string, length, hash);
+	InverterEntry **slot = find_slot(inverter, &inverter->words, string, length, hash);
 
 	if (*slot == NULL)
 		*slot = &make_word(inverter, string, length, hash)->entry;
@@ -448,7 +324,7 @@ add_posting(Inverter *inverter, InverterTerm *term, const uint32 *tf, const uint
 	if (most > inverter->bytes_allocated)
 	{
 		inverter->bytes_allocated = Max(most, 4096);
-		inverter->bytes = grow(inverter, inverter->bytes, inverter->bytes_allocated);
+		inverter->bytes = inverter_grow(inverter, inverter->bytes, inverter->bytes_allocated);
 	}
 	for (int field = 0; field < settings->nfields; field++)
 		mask |= (uint32) (tf[field] > 0) << field;
@@ -501,8 +377,8 @@ add_tokens(void *state, int field, uint32 first_place, const Token *tokens, int 
 	if (inverter->ntokens + ntokens > inverter->tokens_allocated)
 	{
 		inverter->tokens_allocated = Max(inverter->ntokens + ntokens, 1024);
-		inverter->tokens =
-			grow(inverter, inverter->tokens, inverter->tokens_allocated * sizeof(InverterToken));
+		inverter->tokens = inverter_grow(
+			inverter, inverter->tokens, inverter->tokens_allocated * sizeof(InverterToken));
 	}
 	to = inverter->tokens;
 	for (int i = 0; i < ntokens; i++)
@@ -524,12 +400,13 @@ add_tokens(void *state, int field, uint32 first_place, const Token *tokens, int 
 			{
 				inverter->doc_words_allocated = Max(1024, 2 * inverter->doc_words_allocated);
 				inverter->doc_words =
-					grow(inverter,
-						 inverter->doc_words,
-						 (Size) inverter->doc_words_allocated * sizeof(InverterWord *));
-				inverter->siblings = grow(inverter,
-										  inverter->siblings,
-										  (Size) inverter->doc_words_allocated * sizeof(uint32));
+					inverter_grow(inverter,
+								  inverter->doc_words,
+								  (Size) inverter->doc_words_allocated * sizeof(InverterWord *));
+				inverter->siblings =
+					inverter_grow(inverter,
+								  inverter->siblings,
+								  (Size) inverter->doc_words_allocated * sizeof(uint32));
 			}
 			inverter->doc_words[inverter->ndoc_words++] = word;
 			word->document = document;
@@ -559,8 +436,8 @@ add_postings(Inverter *inverter)
 	if (inverter->ntokens > inverter->positions_allocated)
 	{
 		inverter->positions_allocated = Max(inverter->ntokens, 1024);
-		inverter->positions =
-			grow(inverter, inverter->positions, inverter->positions_allocated * sizeof(uint32));
+		inverter->positions = inverter_grow(
+			inverter, inverter->positions, inverter->positions_allocated * sizeof(uint32));
 	}
 	for (uint32 i = 0; i < inverter->ndoc_words; i++)
 	{
@@ -599,13 +476,13 @@ static uint32
 filter_code(Inverter *inverter, int filter, Datum value, bool isnull)
 {
 	const SearchFilterColumn *column = &inverter->settings->filters[filter];
-	Table *table = &inverter->filters[filter].values;
+	InverterTable *table = &inverter->filters[filter].values;
 	struct varlena *packed = NULL;
 	const char *key;
 	uint32 length;
 	uint32 hash;
-	Entry **slot;
-	FilterValue *entry;
+	InverterEntry **slot;
+	InverterValue *entry;
 
 	if (isnull)
 		return 0;
@@ -628,10 +505,10 @@ filter_code(Inverter *inverter, int filter, Datum value, bool isnull)
 	}
 	hash = hash_bytes((const unsigned char *) key, length);
 	slot = find_slot(inverter, table, key, length, hash);
-	entry = (FilterValue *) *slot;
+	entry = (InverterValue *) *slot;
 	if (entry == NULL)
 	{
-		entry = take_bytes(inverter, Max(sizeof(FilterValue), table->key_at + length));
+		entry = take_bytes(inverter, Max(sizeof(InverterValue), table->key_at + length));
 		entry->entry.hash = hash;
 		entry->entry.length = length;
 		entry->code = table->n;
@@ -665,10 +542,11 @@ make_room_for_document(Inverter *inverter)
 	if (inverter->ndocs >= SEARCH_MAX_DOCUMENTS)
 		elog(ERROR, "too many documents in memory");
 	n = Min(Max(256, 2 * n), SEARCH_MAX_DOCUMENTS);
-	inverter->tids = grow(inverter, inverter->tids, n * sizeof(ItemPointerData));
-	inverter->lengths = grow(inverter, inverter->lengths, n * sizeof(uint32));
+	inverter->tids = inverter_grow(inverter, inverter->tids, n * sizeof(ItemPointerData));
+	inverter->lengths = inverter_grow(inverter, inverter->lengths, n * sizeof(uint32));
 	for (int f = 0; f < inverter->settings->nfilters; f++)
-		inverter->filters[f].codes = grow(inverter, inverter->filters[f].codes, n * sizeof(uint32));
+		inverter->filters[f].codes =
+			inverter_grow(inverter, inverter->filters[f].codes, n * sizeof(uint32));
 	inverter->docs_allocated = (uint32) n;
 }
 
@@ -760,235 +638,4 @@ inverter_add_pending(Inverter *inverter, const PendingDocument *document)
 	trim_scratch(inverter);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(inverter->document);
-}
-
-/* --- writing ----------------------------------------------------------------------------------- */
-
-/* Reads a term's chunks. */
-typedef struct ChunkReader
-{
-	const char *read;
-	const char *end;
-	uint16 chunk;
-} ChunkReader;
-
-static uint64
-get_number_across(ChunkReader *reader)
-{
-	uint64 number = 0;
-
-	for (int shift = 0;; shift += 7)
-	{
-		uint8 byte;
-
-		if (reader->read == reader->end)
-		{
-			memcpy(&reader->read, reader->end, sizeof(char *));
-			reader->chunk = Min(2 * reader->chunk, MAX_CHUNK);
-			reader->end = reader->read + reader->chunk;
-		}
-		byte = (uint8) *reader->read++;
-		number |= (uint64) (byte & 0x7F) << shift;
-		if (byte < 0x80)
-			return number;
-	}
-}
-
-static inline uint64
-get_number(ChunkReader *reader)
-{
-	const char *from = reader->read;
-	uint64 number;
-
-	if (reader->end - from < MAX_VARINT)
-		return get_number_across(reader);
-	number = (uint8) *from++;
-	if (number >= 0x80)
-	{
-		number &= 0x7F;
-		for (int shift = 7;; shift += 7)
-		{
-			uint8 byte = (uint8) *from++;
-
-			number |= (uint64) (byte & 0x7F) << shift;
-			if (byte < 0x80)
-				break;
-		}
-	}
-	reader->read = from;
-	return number;
-}
-
-/* A table's entries in the order of their keys; palloc'd. */
-static SortKey *
-sorted_keys(Inverter *inverter, Table *table)
-{
-	SortKey *keys = MemoryContextAllocHuge(inverter->document, table->n * sizeof(SortKey));
-	uint32 n = 0;
-
-	for (uint32 i = 0; i < table->size; i++)
-	{
-		Entry *entry = table->slots[i];
-		uint64 prefix = 0;
-
-		if (entry == NULL)
-			continue;
-		memcpy(&prefix, (char *) entry + table->key_at, Min(entry->length, sizeof(prefix)));
-		keys[n].prefix = pg_ntoh64(prefix);
-		keys[n].entry = entry;
-		n++;
-	}
-	Assert(n == table->n);
-	sort_keys(keys, n, &table->key_at);
-	return keys;
-}
-
-static void
-write_term(Inverter *inverter, SegmentWriter *writer, const InverterTerm *term)
-{
-	const SearchSettings *settings = inverter->settings;
-	ChunkReader reader = {term->first, term->first + FIRST_CHUNK, FIRST_CHUNK};
-	uint32 document = 0;
-
-	segment_writer_begin_term(writer, term->term, term->entry.length);
-	for (uint32 i = 0; i < term->df; i++)
-	{
-		uint32 tf[SEARCH_MAX_FIELDS] = {0};
-		uint64 occurrences;
-		Size npositions = 0;
-
-		document += (uint32) get_number(&reader);
-		occurrences = get_number(&reader);
-		if (occurrences & 1)
-		{
-			npositions = (occurrences >> 1) / settings->nfields;
-			tf[(occurrences >> 1) % settings->nfields] = (uint32) npositions;
-		}
-		else
-		{
-			for (int field = 0; field < settings->nfields; field++)
-			{
-				if (occurrences >> 1 & (uint64) 1 << field)
-				{
-					tf[field] = (uint32) get_number(&reader);
-					npositions += tf[field];
-				}
-			}
-		}
-		if (settings->positions)
-		{
-			uint32 position = 0;
-
-			if (npositions > inverter->positions_allocated)
-			{
-				inverter->positions_allocated = Max(2 * npositions, 1024);
-				inverter->positions = grow(
-					inverter, inverter->positions, inverter->positions_allocated * sizeof(uint32));
-			}
-			for (Size p = 0; p < npositions; p++)
-			{
-				position += (uint32) get_number(&reader);
-				inverter->positions[p] = position;
-			}
-		}
-		else
-			npositions = 0;
-		segment_writer_add_posting(writer, document, tf, inverter->positions, (uint32) npositions);
-	}
-	segment_writer_end_term(writer);
-}
-
-static Datum
-filter_datum(const SearchFilterColumn *column, FilterValue *entry)
-{
-	return column->typbyval ? entry->value.datum : PointerGetDatum(entry->value.bytes);
-}
-
-/* By value; which of several equal ones stands for them is settled by the order in which they came. */
-static int
-compare_values(const void *a, const void *b, void *arg)
-{
-	FilterValue *x = *(FilterValue *const *) a;
-	FilterValue *y = *(FilterValue *const *) b;
-	SearchFilterColumn *column = arg;
-	int order;
-
-	CHECK_FOR_INTERRUPTS();
-	order = DatumGetInt32(FunctionCall2Coll(
-		&column->compare, column->collation, filter_datum(column, x), filter_datum(column, y)));
-	if (order == 0)
-		return x->code < y->code ? -1 : x->code > y->code;
-	return order;
-}
-
-static void
-write_filter(Inverter *inverter, SegmentWriter *writer, int filter)
-{
-	SearchFilterColumn column = inverter->settings->filters[filter];
-	const FilterState *state = &inverter->filters[filter];
-	uint32 n = state->values.n;
-	FilterValue **values = palloc_extended((Size) n * sizeof(FilterValue *), MCXT_ALLOC_HUGE);
-	uint32 *codes = palloc_extended(((Size) n + 1) * sizeof(uint32), MCXT_ALLOC_HUGE);
-	uint32 nvalues = 0;
-
-	for (uint32 i = 0, at = 0; i < state->values.size; i++)
-	{
-		if (state->values.slots[i] != NULL)
-			values[at++] = (FilterValue *) state->values.slots[i];
-	}
-	qsort_arg(values, n, sizeof(FilterValue *), compare_values, &column);
-	codes[0] = 0;
-	for (uint32 i = 0; i < n; i++)
-	{
-		if (i == 0 || DatumGetInt32(FunctionCall2Coll(&column.compare,
-													  column.collation,
-													  filter_datum(&column, values[i - 1]),
-													  filter_datum(&column, values[i]))) != 0)
-			values[nvalues++] = values[i];
-		codes[values[i]->code] = nvalues;
-	}
-	segment_writer_begin_filter(writer, filter, nvalues);
-	for (uint32 i = 0; i < nvalues; i++)
-		segment_writer_add_filter_value(writer, filter_datum(&column, values[i]));
-	for (uint32 i = 0; i < inverter->ndocs; i++)
-	{
-		segment_writer_add_filter_code(writer, codes[state->codes[i]]);
-		if (i % 65536 == 0)
-			CHECK_FOR_INTERRUPTS();
-	}
-	pfree(values);
-	pfree(codes);
-}
-
-void
-inverter_write(Inverter *inverter, SegmentWriter *writer)
-{
-	SortKey *keys;
-
-	for (uint32 i = 0; i < inverter->ndocs; i++)
-	{
-		segment_writer_add_document(writer, &inverter->tids[i], inverter->lengths[i]);
-		if (i % 65536 == 0)
-			CHECK_FOR_INTERRUPTS();
-	}
-	for (int f = 0; f < inverter->settings->nfilters; f++)
-		write_filter(inverter, writer, f);
-
-	keys = sorted_keys(inverter, &inverter->terms);
-	for (uint32 i = 0; i < inverter->terms.n; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		write_term(inverter, writer, (InverterTerm *) keys[i].entry);
-	}
-	pfree(keys);
-
-	keys = sorted_keys(inverter, &inverter->words);
-	for (uint32 i = 0; i < inverter->words.n; i++)
-	{
-		const InverterWord *word = (InverterWord *) keys[i].entry;
-
-		CHECK_FOR_INTERRUPTS();
-		segment_writer_add_word(writer, word->word, word->entry.length, word->df);
-	}
-	pfree(keys);
 }
