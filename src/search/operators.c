@@ -79,11 +79,13 @@ row_state(FunctionCallInfo fcinfo)
 }
 
 /*
- * Reads the row and evaluates the search on it.  The row is one that the
- * statement at hand has read itself, so that no snapshot needs to be asked.
+ * Does the row match, and with which score?  Reads it and evaluates the search
+ * on it, unless a scan knows its score.  The row is one that the statement at
+ * hand has read itself, so that no snapshot needs to be asked.
  */
 static bool
-evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *query, Score *score)
+evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *query,
+			 bool only_score, Score *score)
 {
 	MemoryContext old;
 	Relation heap;
@@ -114,8 +116,8 @@ evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *qu
 			 errhint("Create the pgopt_bm25 index on this table too.")));
 	if (state->heir)
 		query = search_bind_query(query->text, PGOPT_QUERY_TEXT_LENGTH(query), state->index, 0);
-	/* A score of 0 is one of a row that does not match, or all but: that is looked up. */
-	if (search_known_score(state->index, query, place, score) && *score > 0)
+	/* A score of 0 is one of a row that does not match, or all but: which of them is looked up. */
+	if (search_known_score(state->index, query, place, score) && (only_score || *score > 0))
 		return true;
 	*score = 0;
 
@@ -166,6 +168,7 @@ pgopt_row_matches(PG_FUNCTION_ARGS)
 								PG_GETARG_OID(1),
 								(ItemPointer) DatumGetPointer(PG_GETARG_DATUM(0)),
 								query,
+								false,
 								&score));
 }
 
@@ -181,6 +184,7 @@ pgopt_row_order(PG_FUNCTION_ARGS)
 					  PG_GETARG_OID(1),
 					  (ItemPointer) DatumGetPointer(PG_GETARG_DATUM(0)),
 					  query,
+					  true,
 					  &score))
 		score = 0;
 	PG_RETURN_FLOAT8(score == 0 ? 0.0 : -(score / SCORE_UNIT));
