@@ -32,6 +32,13 @@
 #define LOCK_FLUSH      SEARCH_FREE_BLOCK
 #define LOCK_ALLOCATION MaxBlockNumber
 
+/*
+ * After a crash the file lacks extents that were taken and never written to,
+ * of 1,024 pages at most.  That many pages beyond twice its size are more than
+ * all of them.
+ */
+#define MAX_MISSING (128 * 1024 * 1024 / BLCKSZ)
+
 /* --- checks ----------------------------------------------------------------------- */
 
 void
@@ -305,6 +312,24 @@ search_unshare_allocation(Relation index)
 
 /* --- free extents ------------------------------------------------------------------------ */
 
+/* Are the extents in order, and none of them impossible? */
+static bool
+extents_are_sound(const SearchFreeList *list)
+{
+	BlockNumber end = SEARCH_FIRST_BLOCK;
+
+	for (int i = 0; i < (int) list->nextents; i++)
+	{
+		const FreeExtent *extent = &list->extents[i];
+
+		if (extent->start < end || extent->start > MaxBlockNumber || extent->npages == 0 ||
+			extent->npages > MaxBlockNumber - extent->start)
+			return false;
+		end = extent->start + extent->npages;
+	}
+	return true;
+}
+
 static Buffer
 lock_free_page(Relation index, int mode)
 {
@@ -316,6 +341,8 @@ lock_free_page(Relation index, int mode)
 	list = (SearchFreeList *) SearchPageContent(BufferGetPage(buffer));
 	if (list->nextents > SEARCH_MAX_FREE)
 		search_corrupted(index, SEARCH_FREE_BLOCK, "The page lists more extents than it can hold.");
+	if (!extents_are_sound(list))
+		search_corrupted(index, SEARCH_FREE_BLOCK, "The page lists extents that cannot be.");
 	return buffer;
 }
 
@@ -399,10 +426,15 @@ end_of_free(const SearchFreeList *list)
  * of the machine, there may be less of it than the free list says; then a new
  * block would be one that is listed.  So the file comes to its old length
  * first, with the free page locked.
+ *
+ * A damaged list must not make it fill the disk.
  */
 static void
 extend_to(Relation index, BlockNumber end)
 {
+	if (end > 2 * (uint64) RelationGetNumberOfBlocks(index) + MAX_MISSING)
+		search_corrupted(
+			index, SEARCH_FREE_BLOCK, "The page lists an extent far beyond the end of the file.");
 	for (;;)
 	{
 		BlockNumber nblocks = RelationGetNumberOfBlocks(index);
