@@ -46,6 +46,8 @@ typedef struct Deletion
 {
 	Relation index;
 	SegmentReader *reader;
+	const SegmentEntry *entry;
+	const bool *stale; /* the reader's */
 	IndexBulkDeleteCallback callback;
 	void *callback_state;
 } Deletion;
@@ -109,6 +111,15 @@ write_bits(Deletion *deletion, uint32 page, const uint64 *bits, uint32 nwords, u
 	UnlockReleaseBuffer(buffer);
 }
 
+/* The segment is listed, and so has its pages. */
+static void
+check_not_stale(const Deletion *deletion)
+{
+	if (*deletion->stale)
+		search_corrupted(
+			deletion->index, deletion->entry->header, "A page of a segment has another owner.");
+}
+
 /* Asks for documents [from, from + n), whose bits are given; sets those of dead ones.  Returns their number. */
 static uint32
 delete_range(Deletion *deletion, uint32 from, uint32 n, uint64 *bits)
@@ -118,6 +129,7 @@ delete_range(Deletion *deletion, uint32 from, uint32 n, uint64 *bits)
 
 	segment_tids(deletion->reader, from, n, tids);
 	segment_deleted(deletion->reader, from, n, bits);
+	check_not_stale(deletion); /* before what was not read is believed */
 	for (uint32 i = 0; i < n; i++)
 	{
 		uint64 bit = UINT64CONST(1) << (i % 64);
@@ -231,15 +243,12 @@ search_bulkdelete(IndexVacuumInfo *info, IndexBulkDeleteResult *stats,
 	meta = search_read_meta(index);
 	for (int i = 0; i < (int) meta->nsegments; i++)
 	{
-		Deletion deletion = {index, NULL, callback, callback_state};
 		bool stale = false;
+		Deletion deletion = {index, NULL, &meta->segments[i], &stale, callback, callback_state};
 
 		deletion.reader = segment_open(index, &settings, &meta->segments[i], &stale);
-		if (!stale)
-			removed += delete_from_segment(&deletion);
-		if (stale)
-			search_corrupted(
-				index, meta->segments[i].header, "A page of a segment has another owner.");
+		check_not_stale(&deletion);
+		removed += delete_from_segment(&deletion);
 		segment_close(deletion.reader);
 	}
 	if (removed > 0)
