@@ -36,6 +36,7 @@
 
 #define FIRST_BATCH  64
 #define BATCH_GROWTH 4
+#define MAX_BATCH    (1 << 26)
 
 typedef struct OpenScan
 {
@@ -270,7 +271,8 @@ start_scan(OpenScan *state)
 static bool
 next_batch(OpenScan *state)
 {
-	int most = Max(1024, (int) (work_mem * (Size) 1024 / sizeof(SearchHit)));
+	Size room = work_mem * (Size) 1024 / sizeof(SearchHit);
+	int most = (int) Min(Max(room, 1024), MAX_BATCH);
 
 	if (state->batch > 0 && state->nhits < state->batch)
 		return false; /* the last one was not full */
