@@ -140,7 +140,7 @@ typedef struct SearchFreeList
 #define DELETED_PER_PAGE \
 	(SEARCH_PAGE_CONTENT / sizeof(uint64) * 64) /* bit i % 64 of uint64 i / 64 */
 
-/* A filter's value may have that many bytes at most. */
+/* A filter's value may have that many bytes at most, with its header of 4 bytes. */
 #define SEARCH_MAX_FILTER_VALUE 2000
 
 /* --- segment header ------------------------------------------------------------- */

@@ -424,12 +424,12 @@ segment_writer_add_filter_value(SegmentWriter *writer, Datum value)
 		data = DatumGetCString(value);
 		size = strlen(data) + 1;
 	}
+	/* No row brings such a one (document_check_filters): it was read from a damaged page. */
 	if (size > SEARCH_MAX_FILTER_VALUE)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("value of a filter column is too long for index \"%s\"",
-						writer->index ? RelationGetRelationName(writer->index) : ""),
-				 errdetail("It has %u bytes; the most is %d.", size, SEARCH_MAX_FILTER_VALUE)));
+				(errcode(ERRCODE_INDEX_CORRUPTED),
+				 errmsg("a value in a segment of a pgopt_bm25 index is corrupted"),
+				 errhint("Rebuild the index with REINDEX.")));
 
 	for (;;)
 	{
