@@ -126,6 +126,7 @@ search_read_restore(Relation index, const SearchMeta *meta, MemoryContext cxt)
 {
 	StringInfoData bytes;
 	BlockNumber block = meta->restore;
+	BlockNumber nblocks = 0;
 	RestoreTable *table;
 
 	if (block == InvalidBlockNumber)
@@ -139,7 +140,7 @@ search_read_restore(Relation index, const SearchMeta *meta, MemoryContext cxt)
 		uint64 owner;
 
 		CHECK_FOR_INTERRUPTS();
-		buffer = ReadBuffer(index, block);
+		buffer = search_read_block(index, block, &nblocks);
 		LockBuffer(buffer, BUFFER_LOCK_SHARE);
 		search_check_page(index, buffer, SEARCH_PAGE_RESTORE);
 		page = BufferGetPage(buffer);
@@ -148,8 +149,7 @@ search_read_restore(Relation index, const SearchMeta *meta, MemoryContext cxt)
 		appendBinaryStringInfo(
 			&bytes, SearchPageContent(page), ((PageHeader) page)->pd_lower - SEARCH_PAGE_OFFSET);
 		UnlockReleaseBuffer(buffer);
-		if (owner != meta->restore_owner ||
-			bytes.len > (Size) RelationGetNumberOfBlocks(index) * BLCKSZ)
+		if (owner != meta->restore_owner || bytes.len > (Size) nblocks * BLCKSZ)
 			ereport(ERROR,
 					(errcode(ERRCODE_INDEX_CORRUPTED),
 					 errmsg("index \"%s\" is corrupted", RelationGetRelationName(index)),

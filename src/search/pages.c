@@ -51,6 +51,21 @@ search_corrupted(Relation index, BlockNumber block, const char *detail)
 			 errhint("Rebuild it: REINDEX INDEX %s.", RelationGetRelationName(index))));
 }
 
+Buffer
+search_read_block(Relation index, BlockNumber block, BlockNumber *nblocks)
+{
+	if (block >= *nblocks)
+	{
+		*nblocks = RelationGetNumberOfBlocks(index);
+		if (block >= *nblocks)
+			search_corrupted(
+				index,
+				block,
+				"Another page leads to this one, which is beyond the end of the file.");
+	}
+	return ReadBuffer(index, block);
+}
+
 void
 search_check_page(Relation index, Buffer buffer, uint16 kind)
 {
@@ -596,7 +611,8 @@ search_free_pages(Relation index)
 Extent *
 search_segment_extents(Relation index, const SegmentEntry *segment, int *n)
 {
-	Buffer buffer = ReadBuffer(index, segment->header);
+	BlockNumber nblocks = 0;
+	Buffer buffer = search_read_block(index, segment->header, &nblocks);
 	SegmentHeader *header;
 	Extent *extents;
 	Size size;

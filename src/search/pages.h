@@ -61,6 +61,13 @@ extern void search_begin_change(Relation index, MetaChange *change);
 extern void search_commit_change(MetaChange *change);
 extern void search_abort_change(MetaChange *change);
 
+/*
+ * Reads a block that a page has led to; ERRCODE_INDEX_CORRUPTED when it is
+ * beyond the end of the file, which is looked up when *nblocks, 0 at first, is
+ * not enough.
+ */
+extern Buffer search_read_block(Relation index, BlockNumber block, BlockNumber *nblocks);
+
 /* Checks page header, kind, and id; ERRCODE_INDEX_CORRUPTED otherwise. Not the owner. */
 extern void search_check_page(Relation index, Buffer buffer, uint16 kind);
 

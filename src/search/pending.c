@@ -82,11 +82,12 @@ init_page(Page page, uint64 owner, BlockNumber next, uint64 next_owner)
 static Buffer
 lock_tail(Relation index, const SearchMeta *meta)
 {
+	BlockNumber nblocks = 0;
 	Buffer buffer;
 
 	if (meta->pending_tail == InvalidBlockNumber)
 		return InvalidBuffer;
-	buffer = ReadBuffer(index, meta->pending_tail);
+	buffer = search_read_block(index, meta->pending_tail, &nblocks);
 	LockBuffer(buffer, BUFFER_LOCK_EXCLUSIVE);
 	search_check_page(index, buffer, SEARCH_PAGE_PENDING);
 	return buffer;
@@ -274,6 +275,7 @@ struct PendingReader
 	bool *stale;
 	MemoryContext context;
 	MemoryContext values; /* of one document's filters */
+	BlockNumber nblocks;  /* the file's, as it was */
 	uint32 left;          /* documents */
 	BlockNumber block;    /* of the page at hand; InvalidBlockNumber at the end */
 	uint64 owner;
@@ -322,7 +324,7 @@ read_page(PendingReader *reader, BlockNumber block, uint64 owner)
 	Page page;
 
 	CHECK_FOR_INTERRUPTS();
-	buffer = ReadBuffer(reader->index, block);
+	buffer = search_read_block(reader->index, block, &reader->nblocks);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	if (!search_page_is_owned(reader->index, buffer, SEARCH_PAGE_PENDING, owner))
 	{

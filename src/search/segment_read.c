@@ -279,6 +279,7 @@ segment_open(Relation index, const SearchSettings *settings, const SegmentEntry 
 {
 	SegmentReader *reader = reader_create(settings);
 	SegmentHeader *header = palloc0(BLCKSZ);
+	BlockNumber nblocks = 0;
 	Buffer buffer;
 	Page page;
 	PageState state;
@@ -291,7 +292,7 @@ segment_open(Relation index, const SearchSettings *settings, const SegmentEntry 
 	reader->header = header;
 	reader->header_block = entry->header;
 
-	buffer = ReadBuffer(index, entry->header);
+	buffer = search_read_block(index, entry->header, &nblocks);
 	LockBuffer(buffer, BUFFER_LOCK_SHARE);
 	page = BufferGetPage(buffer);
 	state = page_state(page, entry->id, SEARCH_PAGE_HEADER);
@@ -319,7 +320,7 @@ segment_open(Relation index, const SearchSettings *settings, const SegmentEntry 
 	if (header->id != entry->id || header->ndocs != entry->ndocs || header->npages != entry->npages)
 		search_corrupted(
 			index, entry->header, "is a segment's header, but not as the meta page says");
-	wrong = check_header(header, settings, RelationGetNumberOfBlocks(index));
+	wrong = check_header(header, settings, nblocks);
 	if (wrong != NULL)
 		search_corrupted(index, entry->header, wrong);
 
