@@ -82,6 +82,10 @@ row_state(FunctionCallInfo fcinfo)
  * Does the row match, and with which score?  Reads it and evaluates the search
  * on it, unless a scan knows its score.  The row is one that the statement at
  * hand has read itself, so that no snapshot needs to be asked.
+ *
+ * The index's expressions run with the rights of the current user, as they do
+ * when that user inserts a row.  The server takes the owner's rights for
+ * maintenance only (CREATE INDEX, ANALYZE), and so does pgopt_search_verify().
  */
 static bool
 evaluate_row(RowState *state, Oid table, ItemPointer place, const PgoptQuery *query,
