@@ -40,15 +40,21 @@ my $pages = sql(q{SELECT pg_relation_size('docs_search') / 8192});
 $node->stop;
 my $whole = slurp_file($file);
 
+sub write_file
+{
+  my ($content) = @_;
+  open(my $handle, '+<', $file) or die "$file: $!";
+  binmode $handle;
+  print $handle $content;
+  close $handle;
+}
+
 sub damaged
 {
   my ($name, $change) = @_;
   my $content = $whole;
   $change->(\$content);
-  open(my $handle, '+<', $file) or die "$file: $!";
-  binmode $handle;
-  print $handle $content;
-  close $handle;
+  write_file($content);
   $node->start;
   my ($status, $found, $errors) = $node->psql('app', $verify);
   ok($status == 0 ? $found > 0 : $errors =~ /corrupted|invalid page/, "$name: told") or diag("$status $found $errors");
@@ -71,11 +77,22 @@ foreach my $page (2 .. ($pages > 12 ? 12 : $pages - 1))
   damaged("content of page $page", sub { substr(${ $_[0] }, 8192 * $page + 24, 600) = "\xa5" x 600 });
 }
 
-open(my $handle, '+<', $file) or die "$file: $!";
-binmode $handle;
+# blocks beyond the end: of a segment's header, and of the extent that is free
+damaged('block number', sub { substr(${ $_[0] }, 24 + 112, 4) = "\xff" x 4 });
+is(-s $file, length $whole, 'the file does not grow');
+{
+  my $content = $whole;
+  substr($content, 8192 + 24, 24) = pack('LLLLQ', 1, 0, $pages, 0x10000000, 0);
+  write_file($content);
+  $node->start;
+  my (undef, undef, $errors) = $node->psql('app', q{INSERT INTO docs VALUES (7001, 'x', 'y', 'z')});
+  like($errors, qr/corrupted at block 1/, 'an extent that is free far beyond the end is told');
+  $node->stop;
+  is(-s $file, length $whole, 'and the file does not grow');
+}
+
 substr($whole, 8192 * 4, 8192) = "\0" x 8192;
-print $handle $whole;
-close $handle;
+write_file($whole);
 $node->start;
 isnt(sql($verify), 0, 'damaged');
 sql('REINDEX INDEX docs_search');
