@@ -32,8 +32,9 @@ extern Oid search_default_config(void);
 typedef struct SearchSpace
 {
 	double total;
-	double free;    /* on the list of free extents */
-	double live;    /* of segments, the share of documents that are not deleted; and the write buffer */
+	double free; /* on the list of free extents */
+	double
+		live; /* of segments, the share of documents that are not deleted; and the write buffer */
 	double deleted; /* of segments, the share of deleted documents: until a merge */
 } SearchSpace;
 

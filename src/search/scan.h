@@ -14,8 +14,8 @@
 
 /* The access method's scan callbacks (scan.c). */
 extern IndexScanDesc search_beginscan(Relation index, int nkeys, int norderbys);
-extern void search_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys,
-						  int norderbys);
+extern void
+search_rescan(IndexScanDesc scan, ScanKey keys, int nkeys, ScanKey orderbys, int norderbys);
 extern bool search_gettuple(IndexScanDesc scan, ScanDirection direction);
 extern void search_endscan(IndexScanDesc scan);
 
