@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "advisor.h"
 #include "bloat.h"
 #include "changes.h"
 #include "core.h"
@@ -16,6 +17,7 @@
 #include "search.h"
 #include "window.h"
 #include "worker.h"
+#include "workload.h"
 
 PG_MODULE_MAGIC;
 
@@ -27,7 +29,9 @@ void _PG_init(void);
 void
 _PG_init(void)
 {
+	workload_init();
 	bloat_init();
+	advisor_init();
 	health_init();
 	search_init();
 	settings_init(); /* reserves the prefix: comes last */

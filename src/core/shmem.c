@@ -14,7 +14,7 @@
 
 #include "core.h"
 
-#define MAX_ROOMS 8
+#define MAX_ROOMS 12
 
 static const ShmemRoom *rooms[MAX_ROOMS];
 static int nrooms = 0;
