@@ -336,4 +336,17 @@ compat_extend_by(Relation rel, uint32 *count)
 #define pg_noreturn __attribute__((noreturn))
 #endif
 
+/* 16 moved the computation of query ids, and what a query may do to a relation. */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/queryjumble.h"
+#include "parser/parse_relation.h"
+#define compat_JumbleQuery(query, text) JumbleQuery(query)
+#define compat_updated_columns(query, rte) \
+	(getRTEPermissionInfo((query)->rteperminfos, (rte))->updatedCols)
+#else
+#include "utils/queryjumble.h"
+#define compat_JumbleQuery(query, text)    JumbleQuery((query), (text))
+#define compat_updated_columns(query, rte) ((rte)->updatedCols)
+#endif
+
 #endif /* PGOPT_COMPAT_H */

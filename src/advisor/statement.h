@@ -46,19 +46,31 @@ typedef struct AdvisorStatement
 	int nqueries;
 	AdvisorQuery *queries; /* at most ADVISOR_MAX_SAMPLES */
 	const char *text;
+	const char *search_path;
 	const char *failure; /* why it cannot be planned; NULL where it can */
 } AdvisorStatement;
 
 #define ADVISOR_MAX_SAMPLES 3
 
 /*
- * From the workload; an AdvisorStatement for each, in the same order, in the
- * current context.  Those that read no ordinary table are left out.
+ * From the workload; an AdvisorStatement for each that can be planned and reads
+ * or writes an ordinary table, in the same order, in the current context; their
+ * ids count from 0.  failed, unless NULL, gets those that cannot be parsed any
+ * more, with the reason.
+ *
+ * The tables are locked with AccessShareLock until the transaction ends; see
+ * statements_give_way().
  */
-extern List *statements_prepare(List *workload);
+extern List *statements_prepare(List *workload, List **failed);
 
 /* From texts that the caller gives, run once each; planned as the caller. An error where one cannot be parsed. */
 extern List *statements_from_texts(ArrayType *texts);
+
+/*
+ * Raises an error if somebody waits for a lock on a table that is locked here:
+ * readers would wait behind him.  Looks at most every 100 ms.
+ */
+extern void statements_give_way(List *statements);
 
 /*
  * Plans it, with what is shown (hypothetical.h), as its user.  Raises what the
@@ -66,8 +78,14 @@ extern List *statements_from_texts(ArrayType *texts);
  */
 extern PlannedStmt *statement_plan(const AdvisorQuery *query);
 
-/* The same for a function that wants to be called as the user, under his search_path. */
+/* Calls a function as the user, under his search_path. */
 extern void
 statement_as_user(const AdvisorStatement *statement, void (*callback)(void *arg), void *arg);
+
+/*
+ * The same, in a subtransaction that is rolled back whatever happens.  False
+ * where it raised an error, whose message is then the statement's failure.
+ */
+extern bool statement_try(AdvisorStatement *statement, void (*callback)(void *arg), void *arg);
 
 #endif /* PGOPT_STATEMENT_H */

@@ -124,29 +124,6 @@ hypothetical_insert_cost(const HypotheticalIndex *index)
 	MISSING;
 	return 0;
 }
-WEAK List *
-statements_prepare(List *workload)
-{
-	MISSING;
-	return NIL;
-}
-WEAK List *
-statements_from_texts(ArrayType *texts)
-{
-	MISSING;
-	return NIL;
-}
-WEAK PlannedStmt *
-statement_plan(const AdvisorQuery *query)
-{
-	MISSING;
-	return NULL;
-}
-WEAK void
-statement_as_user(const AdvisorStatement *statement, void (*callback)(void *), void *arg)
-{
-	MISSING;
-}
 WEAK CandidateSet *
 candidates_create(int nstatements)
 {

@@ -1,0 +1,544 @@
+/*
+ * statement.c
+ *		Statements of the workload, parsed and analysed again.
+ *
+ * What runs here on behalf of a statement runs as its user: analysis calls the
+ * input functions of types, planning folds calls of immutable functions.
+ *
+ * Locks: analysis takes those that the statement would take; it runs in a
+ * subtransaction that is rolled back, so that only AccessShareLock, taken for
+ * the transaction around it, remains.
+ *
+ * Memory: everything lives in the context of the caller.
+ *
+ * Cost: one analysis a sample, tens of microseconds.
+ */
+#include "pgopt.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "optimizer/planner.h"
+#include "parser/analyze.h"
+#include "parser/parse_node.h"
+#include "parser/parse_param.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#include "compat.h"
+#include "core.h"
+#include "statement.h"
+
+#define GIVE_WAY_MS 100
+
+/* --- as its user ------------------------------------------------------------------ */
+
+typedef struct Role
+{
+	Oid userid;
+	int sec_context;
+	int nestlevel;
+} Role;
+
+static void
+role_begin(Role *saved, Oid userid, const char *search_path)
+{
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	SetUserIdAndSecContext(userid, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
+	saved->nestlevel = NewGUCNestLevel();
+	if (search_path != NULL)
+		(void) set_config_option("search_path",
+								 search_path,
+								 PGC_USERSET,
+								 PGC_S_SESSION,
+								 GUC_ACTION_SAVE,
+								 true,
+								 0,
+								 false);
+}
+
+static void
+role_end(const Role *saved)
+{
+	AtEOXact_GUC(false, saved->nestlevel);
+	SetUserIdAndSecContext(saved->userid, saved->sec_context);
+}
+
+void
+statement_as_user(const AdvisorStatement *statement, void (*callback)(void *arg), void *arg)
+{
+	Role saved;
+
+	role_begin(&saved, statement->userid, statement->search_path);
+	callback(arg);
+	role_end(&saved);
+}
+
+/*
+ * Runs it in a subtransaction that is rolled back, as the user.  Returns NULL,
+ * or the error that it raised; that somebody cancels the caller is raised again.
+ */
+static ErrorData *
+in_subtransaction(Oid userid, const char *search_path, void (*callback)(void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+	Role saved;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		role_begin(&saved, userid, search_path);
+		callback(arg);
+		role_end(&saved);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction(); /* gives back the role and the settings too */
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+
+	if (error != NULL &&
+		(error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
+		 error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		 error->sqlerrcode == ERRCODE_OUT_OF_MEMORY || error->sqlerrcode == ERRCODE_DISK_FULL))
+		ReThrowError(error);
+	return error;
+}
+
+bool
+statement_try(AdvisorStatement *statement, void (*callback)(void *arg), void *arg)
+{
+	ErrorData *error = in_subtransaction(statement->userid, statement->search_path, callback, arg);
+
+	if (error == NULL)
+		return true;
+	statement->failure = error->message;
+	return false;
+}
+
+/* --- what it reads ------------------------------------------------------------------ */
+
+typedef struct Reading
+{
+	List *relations;
+	bool unreadable; /* something that cannot be planned from here */
+} Reading;
+
+static bool
+collect_relations(Node *node, Reading *reading)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (rte->rtekind == RTE_RELATION && !IsCatalogRelationOid(rte->relid) &&
+			(rte->relkind == RELKIND_RELATION || rte->relkind == RELKIND_MATVIEW ||
+			 rte->relkind == RELKIND_PARTITIONED_TABLE))
+			reading->relations = list_append_unique_oid(reading->relations, rte->relid);
+		if (rte->rtekind == RTE_NAMEDTUPLESTORE)
+			reading->unreadable = true;
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker(
+			(Query *) node, collect_relations, reading, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, collect_relations, reading);
+}
+
+/* Every relation that the planner is going to open, views included. */
+static bool
+collect_locks(Node *node, List **locks)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *rte = (RangeTblEntry *) node;
+
+		if (OidIsValid(rte->relid) &&
+			(rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY))
+			*locks = list_append_unique_oid(*locks, rte->relid);
+		return false;
+	}
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, collect_locks, locks, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, collect_locks, locks);
+}
+
+/* --- parsing -------------------------------------------------------------------------- */
+
+/* What one sample is made of, and what comes out. */
+typedef struct Parsing
+{
+	const WorkloadSample *sample;
+	RawStmt *raw; /* NULL: the sample's text is to be parsed first, and is one statement */
+	AdvisorQuery *query;
+	ResourceOwner owner; /* that keeps the locks */
+	MemoryContext context;
+	Query *found;
+	ParamListInfo params;
+	uint64 queryid;
+	List *locks;
+} Parsing;
+
+/* The statement inside EXPLAIN, CREATE TABLE AS, DECLARE CURSOR. */
+static Query *
+inner_query(Query *query)
+{
+	Node *utility = query->utilityStmt;
+
+	if (query->commandType != CMD_UTILITY || utility == NULL)
+		return query;
+	switch (nodeTag(utility))
+	{
+		case T_ExplainStmt:
+			return inner_query(castNode(Query, ((ExplainStmt *) utility)->query));
+		case T_CreateTableAsStmt:
+			return inner_query(castNode(Query, ((CreateTableAsStmt *) utility)->query));
+		case T_DeclareCursorStmt:
+			return inner_query(castNode(Query, ((DeclareCursorStmt *) utility)->query));
+		default:
+			return NULL;
+	}
+}
+
+/* Values that are not known stay without a type: the planner then estimates for any. */
+static ParamListInfo
+parameters(const WorkloadSample *sample, const Oid *types, int ntypes)
+{
+	ParamListInfo params;
+
+	if (ntypes == 0)
+		return NULL;
+	params = makeParamList(ntypes);
+	for (int i = 0; i < ntypes; i++)
+	{
+		ParamExternData *param = &params->params[i];
+		Oid input;
+		Oid ioparam;
+
+		param->isnull = true;
+		if (i >= sample->nparams || !sample->param_known[i] || !OidIsValid(types[i]))
+			continue;
+		param->pflags = PARAM_FLAG_CONST;
+		param->ptype = types[i];
+		if (sample->param_values[i] == NULL)
+			continue;
+		getTypeInputInfo(types[i], &input, &ioparam);
+		param->value =
+			OidInputFunctionCall(input, unconstify(char *, sample->param_values[i]), ioparam, -1);
+		param->isnull = false;
+	}
+	return params;
+}
+
+static Query *
+analyse(RawStmt *raw, const char *text, Oid **types, int *ntypes)
+{
+	ParseState *pstate = make_parsestate(NULL);
+	Query *query;
+
+	pstate->p_sourcetext = text;
+	setup_parse_variable_parameters(pstate, types, ntypes);
+	query = transformTopLevelStmt(pstate, raw);
+	check_variable_parameters(pstate, query);
+	free_parsestate(pstate);
+	return query;
+}
+
+/* In a subtransaction, as the user. */
+static void
+parse(void *arg)
+{
+	Parsing *parsing = arg;
+	const WorkloadSample *sample = parsing->sample;
+	RawStmt *raw = parsing->raw;
+	int ntypes = sample->nparams;
+	Oid *types = palloc0(Max(ntypes, 1) * sizeof(Oid));
+	ResourceOwner own = CurrentResourceOwner;
+	Query *query;
+	List *rewritten;
+	ListCell *cell;
+
+	if (raw == NULL)
+	{
+		List *raws = raw_parser(sample->query, RAW_PARSE_DEFAULT);
+
+		if (list_length(raws) != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_SYNTAX_ERROR), errmsg("the text is not one statement")));
+		raw = linitial_node(RawStmt, raws);
+	}
+	for (int i = 0; i < ntypes; i++)
+		types[i] = sample->param_types[i];
+
+	query = inner_query(analyse(raw, sample->query, &types, &ntypes));
+	if (query == NULL || query->commandType == CMD_UTILITY)
+		return;
+	if (IsQueryIdEnabled())
+	{
+		(void) compat_JumbleQuery(query, sample->query);
+		parsing->queryid = query->queryId;
+	}
+	parsing->params = parameters(sample, types, ntypes);
+
+	rewritten = QueryRewrite(query);
+	foreach(cell, rewritten)
+	{
+		Query *one = lfirst_node(Query, cell);
+
+		if (one->commandType == CMD_UTILITY || one->commandType == CMD_NOTHING)
+			continue;
+		if (parsing->found == NULL || one->canSetTag)
+			parsing->found = one;
+	}
+	if (parsing->found == NULL)
+		return;
+
+	(void) collect_locks((Node *) parsing->found, &parsing->locks);
+	CurrentResourceOwner = parsing->owner;
+	foreach(cell, parsing->locks)
+		LockRelationOid(lfirst_oid(cell), AccessShareLock);
+	CurrentResourceOwner = own;
+}
+
+/* False where there is nothing to advise; *failure says why it cannot be analysed. */
+static bool
+prepare_query(AdvisorStatement *statement, AdvisorQuery *query, const WorkloadSample *sample,
+			  RawStmt *raw, const char **failure)
+{
+	Parsing parsing = {.sample = sample,
+					   .raw = raw,
+					   .query = query,
+					   .owner = CurrentResourceOwner,
+					   .context = CurrentMemoryContext};
+	Reading reading = {0};
+	ErrorData *error;
+	Query *found;
+
+	error = in_subtransaction(statement->userid, sample->search_path, parse, &parsing);
+	if (error != NULL)
+	{
+		*failure = error->message;
+		return false;
+	}
+	found = parsing.found;
+	if (found == NULL)
+		return false;
+
+	(void) collect_relations((Node *) found, &reading);
+	if (reading.unreadable || reading.relations == NIL)
+		return false;
+
+	query->statement = statement;
+	query->query = found;
+	query->params = parsing.params;
+	query->text = sample->query;
+	statement->command = found->commandType;
+	statement->relations = list_concat_unique_oid(statement->relations, reading.relations);
+	if (statement->queryid == 0)
+		statement->queryid = (int64) parsing.queryid;
+	if (found->resultRelation > 0)
+	{
+		RangeTblEntry *target = rt_fetch(found->resultRelation, found->rtable);
+
+		statement->target = target->relid;
+		statement->updated =
+			bms_add_members(statement->updated, compat_updated_columns(found, target));
+	}
+	return true;
+}
+
+/* --- the workload ------------------------------------------------------------------------ */
+
+static AdvisorStatement *
+make_statement(Oid userid, int nqueries)
+{
+	AdvisorStatement *statement = palloc0(sizeof(AdvisorStatement));
+
+	statement->userid = userid;
+	statement->calls = 1;
+	statement->queries = palloc0(nqueries * sizeof(AdvisorQuery));
+	return statement;
+}
+
+static bool
+role_exists(Oid userid)
+{
+	return GetUserNameFromId(userid, true) != NULL;
+}
+
+List *
+statements_prepare(List *workload, List **failed)
+{
+	List *statements = NIL;
+	ListCell *cell;
+
+	foreach(cell, workload)
+	{
+		const WorkloadStatement *known = lfirst(cell);
+		int nsamples = Min(known->nsamples, ADVISOR_MAX_SAMPLES);
+		AdvisorStatement *statement;
+		const char *failure = NULL;
+
+		CHECK_FOR_INTERRUPTS();
+		if (nsamples == 0 || !role_exists(known->userid))
+			continue;
+		statement = make_statement(known->userid, nsamples);
+		statement->queryid = known->queryid;
+		statement->calls = Max(known->calls, 1);
+		statement->milliseconds = known->milliseconds;
+		statement->rows = known->rows;
+		statement->text = known->text != NULL ? known->text : known->samples[0].query;
+		statement->search_path = known->samples[0].search_path;
+		for (int i = 0; i < nsamples; i++)
+			if (prepare_query(statement,
+							  &statement->queries[statement->nqueries],
+							  &known->samples[i],
+							  NULL,
+							  &failure))
+				statement->nqueries++;
+		if (statement->nqueries == 0)
+		{
+			statement->failure = failure;
+			if (failure != NULL && failed != NULL)
+				*failed = lappend(*failed, statement);
+			continue;
+		}
+		for (int i = 0; i < statement->nqueries; i++)
+			statement->queries[i].weight = 1.0 / statement->nqueries;
+		statement->id = list_length(statements);
+		statements = lappend(statements, statement);
+	}
+	return statements;
+}
+
+List *
+statements_from_texts(ArrayType *texts)
+{
+	List *statements = NIL;
+	const char *search_path = GetConfigOption("search_path", false, false);
+	Datum *values;
+	bool *nulls;
+	int count;
+
+	deconstruct_array(texts, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	for (int i = 0; i < count; i++)
+	{
+		char *given;
+		ListCell *cell;
+
+		if (nulls[i])
+			continue;
+		given = TextDatumGetCString(values[i]);
+		foreach(cell, raw_parser(given, RAW_PARSE_DEFAULT))
+		{
+			RawStmt *raw = lfirst_node(RawStmt, cell);
+			WorkloadSample sample = {.query = given, .search_path = search_path};
+			AdvisorStatement *statement = make_statement(GetUserId(), 1);
+			const char *failure = NULL;
+
+			CHECK_FOR_INTERRUPTS();
+			statement->text = raw->stmt_len > 0
+								  ? pnstrdup(given + raw->stmt_location, raw->stmt_len)
+								  : given + raw->stmt_location;
+			statement->search_path = search_path;
+			if (!prepare_query(statement, &statement->queries[0], &sample, raw, &failure))
+			{
+				if (failure != NULL)
+					ereport(ERROR,
+							(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+							 errmsg("statement %d cannot be planned: %s", i + 1, failure),
+							 errdetail("The statement is: %s", statement->text)));
+				continue;
+			}
+			statement->nqueries = 1;
+			statement->queries[0].weight = 1;
+			if (statement->queryid == 0)
+				statement->queryid = (int64) DatumGetUInt64(hash_any_extended(
+					(const unsigned char *) statement->text, (int) strlen(statement->text), 0));
+			statement->id = list_length(statements);
+			statements = lappend(statements, statement);
+		}
+	}
+	return statements;
+}
+
+/* --- planning ------------------------------------------------------------------------------ */
+
+PlannedStmt *
+statement_plan(const AdvisorQuery *query)
+{
+	Role saved;
+	PlannedStmt *plan;
+
+	role_begin(&saved, query->statement->userid, NULL);
+	plan = standard_planner(
+		copyObject(query->query), query->text, CURSOR_OPT_PARALLEL_OK, query->params);
+	role_end(&saved);
+	return plan;
+}
+
+void
+statements_give_way(List *statements)
+{
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	LockData *locks;
+
+	if (!TimestampDifferenceExceeds(last, now, GIVE_WAY_MS))
+		return;
+	last = now;
+	locks = GetLockStatusData();
+	for (int i = 0; i < locks->nelements; i++)
+	{
+		const LockInstanceData *lock = &locks->locks[i];
+		ListCell *cell;
+
+		if (lock->waitLockMode != AccessExclusiveLock ||
+			lock->locktag.locktag_type != LOCKTAG_RELATION ||
+			lock->locktag.locktag_field1 != MyDatabaseId)
+			continue;
+		foreach(cell, statements)
+		{
+			const AdvisorStatement *statement = lfirst(cell);
+
+			if (list_member_oid(statement->relations, lock->locktag.locktag_field2))
+				ereport(ERROR,
+						(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
+						 errmsg("gave way to process %d, which waits for a lock on %s",
+								lock->pid,
+								quote_identifier(get_rel_name(lock->locktag.locktag_field2))),
+						 errdetail("Statements on that table would have to wait behind it."),
+						 errhint("Nothing was changed; call again.")));
+		}
+	}
+	pfree(locks->locks);
+	pfree(locks);
+}
