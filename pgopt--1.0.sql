@@ -1718,6 +1718,42 @@ REVOKE ALL ON FUNCTION pgopt.search_exhaustive(regclass, text, integer, integer)
 -- End of the index from the inside
 
 -- ---------------------------------------------------------------------------
+-- Workload: what statements the server runs
+-- ---------------------------------------------------------------------------
+
+-- End of workload
+
+-- ---------------------------------------------------------------------------
+-- Index advisor
+-- ---------------------------------------------------------------------------
+
+-- What-if
+
+-- End of what-if
+
+-- Advice
+
+CREATE FUNCTION pgopt_advisor_progress(
+	OUT pid integer, OUT userid oid, OUT started timestamptz, OUT phase text, OUT done integer, OUT total integer,
+	OUT planner_calls integer)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE ROWS 1;
+COMMENT ON FUNCTION pgopt_advisor_progress() IS
+	'calls of pgopt_index_advice() that are under way in this database, and how far they are; pg_cancel_backend(pid) stops one';
+REVOKE ALL ON FUNCTION pgopt_advisor_progress() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_advisor_progress() TO pg_monitor;
+
+-- End of advice
+
+-- Index hygiene and verdicts
+
+-- End of index hygiene and verdicts
+
+-- Slow statements explained
+
+-- End of slow statements explained
+
+-- ---------------------------------------------------------------------------
 
 CREATE FUNCTION pgopt.preload_check() RETURNS void
 	AS 'MODULE_PATHNAME', 'pgopt_preload_check' LANGUAGE C VOLATILE STRICT;

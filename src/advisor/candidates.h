@@ -29,6 +29,8 @@ typedef struct CandidateSet
 	MemoryContext context;
 } CandidateSet;
 
+extern void candidates_init(void); /* installs the hook; called once by _PG_init */
+
 /* A set for so many statements, in the current context. */
 extern CandidateSet *candidates_create(int nstatements);
 

@@ -54,6 +54,8 @@ typedef struct HypotheticalIndex
 		key_stats; /* HeapTuples of pg_statistic's shape for expressions, made from a sample; see statistics.c */
 } HypotheticalIndex;
 
+extern void hypothetical_init(void); /* installs the hooks; called once by _PG_init */
+
 /* From CREATE INDEX; an error where the statement is none, or could not be run by anybody.  Needs no right to create it. */
 extern HypotheticalIndex *hypothetical_parse(const char *ddl);
 

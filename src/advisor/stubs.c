@@ -18,10 +18,6 @@ WEAK void
 workload_init(void)
 {
 }
-WEAK void
-advisor_init(void)
-{
-}
 WEAK List *
 workload_read(int64 queryid)
 {
@@ -157,4 +153,14 @@ WEAK void
 writes_price(const HypotheticalIndex *index, List *statements, WriteCost *cost)
 {
 	MISSING;
+}
+
+WEAK void
+hypothetical_init(void)
+{
+}
+
+WEAK void
+candidates_init(void)
+{
 }
