@@ -1733,6 +1733,18 @@ REVOKE ALL ON FUNCTION pgopt.search_exhaustive(regclass, text, integer, integer)
 
 -- Advice
 
+CREATE FUNCTION pgopt_index_advice(
+	budget text DEFAULT NULL, queries text[] DEFAULT NULL, max_indexes integer DEFAULT NULL,
+	OUT ddl text, OUT size_bytes bigint, OUT cost_before double precision, OUT cost_after double precision,
+	OUT write_cost double precision, OUT queryids bigint[], OUT priority text, OUT reason text, OUT size text,
+	OUT "table" regclass, OUT statements jsonb)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE ROWS 10 COST 1000000;
+COMMENT ON FUNCTION pgopt_index_advice(text, text[], integer) IS
+	'indexes worth building for the statements that ran here (or for those given), best first, together no larger than the budget (''500MB''; null: no limit); costs are the planner''s, over all calls: of the statements that the index helps, before and after, and of writing to it; nothing is built or executed; costs some planner calls a statement; pgopt_advisor_progress() shows how far it is';
+REVOKE ALL ON FUNCTION pgopt_index_advice(text, text[], integer) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_index_advice(text, text[], integer) TO pg_read_all_stats;
+
 CREATE FUNCTION pgopt_advisor_progress(
 	OUT pid integer, OUT userid oid, OUT started timestamptz, OUT phase text, OUT done integer, OUT total integer,
 	OUT planner_calls integer)

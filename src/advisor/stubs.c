@@ -11,7 +11,8 @@
 #include "workload.h"
 #include "writes.h"
 
-#define WEAK    __attribute__((weak))
+#define WEAK __attribute__((weak))
+__attribute__((weak)) bool pgopt_workload_capture = true;
 #define MISSING elog(ERROR, "%s has not landed", __func__)
 
 WEAK void
