@@ -331,6 +331,23 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_count_index_scan(scan) pgstat_count_index_scan((scan)->indexRelation)
 #endif
 
+/* 18 has one function for bitmap scans of a table instead of two, and plans with NULLS NOT DISTINCT. */
+#if PG_VERSION_NUM >= 180000
+#define compat_table_has_bitmap_scan(rel)            ((rel)->rd_tableam->scan_bitmap_next_tuple != NULL)
+#define compat_set_nulls_not_distinct(info, setting) ((info)->nullsnotdistinct = (setting))
+#else
+#define compat_table_has_bitmap_scan(rel)            ((rel)->rd_tableam->scan_bitmap_next_block != NULL)
+#define compat_set_nulls_not_distinct(info, setting) ((void) 0)
+#endif
+
+/* 16 may leave columns out of a map of one table's columns to another's. */
+#include "access/attmap.h"
+#if PG_VERSION_NUM >= 160000
+#define compat_attrmap_by_name(in, out) build_attrmap_by_name((in), (out), false)
+#else
+#define compat_attrmap_by_name(in, out) build_attrmap_by_name((in), (out))
+#endif
+
 /* 18 writes what does not return before a declaration instead of after it. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))

@@ -3,8 +3,9 @@
  *		Indexes that do not exist: their definition, size, and place in plans.
  *
  * A hypothetical index is shown to the planner by get_relation_info_hook, only
- * between hypothetical_show() and hypothetical_hide(), only in this process.
- * Its OID is in no catalog.
+ * between hypothetical_show() and hypothetical_hide(), only in this process,
+ * and only in planner calls that our own code makes: a function that planning
+ * runs has its statements planned without.  Its OID is in no catalog.
  *
  * Memory: an index and what it points to live in the context in which it was made.
  */
@@ -25,7 +26,8 @@ typedef struct HypotheticalColumn
 	Oid type;
 	int32 typmod;
 	Oid collation;
-	Oid opclass; /* InvalidOid for one that is only INCLUDEd */
+	Oid opclass;           /* InvalidOid for one that is only INCLUDEd */
+	List *opclass_options; /* DefElem; usually NIL */
 	bool descending;
 	bool nulls_first;
 } HypotheticalColumn;
@@ -34,11 +36,14 @@ typedef struct HypotheticalIndex
 {
 	int id;  /* its place in the run's array; set by whoever keeps the array */
 	Oid oid; /* stands for it in plans */
+	char *
+		name; /* in EXPLAIN and in the statement that makes it, where it is free; NULL = the server's choice */
 	Oid table;
 	Oid am;
 	bool unique;
-	int nkeys;    /* those that are searched come first */
-	int ncolumns; /* with those that are INCLUDEd */
+	bool nulls_not_distinct; /* of a unique one */
+	int nkeys;               /* those that are searched come first */
+	int ncolumns;            /* with those that are INCLUDEd */
 	HypotheticalColumn *columns;
 	List *
 		predicate; /* implicitly ANDed, Vars have varno 1, as a real index's in the relcache; NIL = all rows */
@@ -46,12 +51,14 @@ typedef struct HypotheticalIndex
 
 	/* set by hypothetical_measure() */
 	bool measured;
-	double rows; /* entries */
+	double table_rows; /* of the table, all partitions */
+	double rows;       /* entries */
 	BlockNumber pages;
 	int tree_height; /* btree: levels above the leaves; -1 where not known */
+	double fanout;   /* btree: pages that an inner page points to */
 	double bytes;    /* all pages */
 	List *
-		key_stats; /* HeapTuples of pg_statistic's shape for expressions, made from a sample; see statistics.c */
+		key_stats; /* by expression: a HeapTuple of pg_statistic's shape, made from a sample, or NULL; see statistics.c */
 } HypotheticalIndex;
 
 extern void hypothetical_init(void); /* installs the hooks; called once by _PG_init */
@@ -89,16 +96,22 @@ extern void hypothetical_forget_samples(void);
 
 /*
  * Shows these to the planner, and nothing else hypothetical, until hidden.
- * visible: ids of those of the array that count; NULL = all.  Also hides the
+ * visible: ids of those of the array that count; NULL = all (and an empty set
+ * is NULL: show none of them by nindexes = 0).  Also hides the
  * real indexes whose OIDs are in without (what-if of a DROP).  An error in
- * between is no harm: the transaction's end hides them.  Cheap: changing
- * visible costs nothing.
+ * between is no harm: the end of the (sub)transaction hides them.  Cheap:
+ * changing visible costs nothing.  The indexes, measured before, must outlive
+ * this.  Nothing may be executed while it lasts, SPI included.
  */
 extern void hypothetical_show(HypotheticalIndex **indexes, int nindexes, const Bitmapset *visible,
 							  List *without);
 extern void hypothetical_hide(void);
 
-/* By the OID that stands in plans (IndexScan.indexid, IndexOptInfo.indexoid); NULL = a real one. */
+/*
+ * By the OID that stands in plans (IndexScan.indexid, IndexOptInfo.indexoid);
+ * NULL = a real one.  Knows what was shown last, hidden or not, until the
+ * (sub)transaction ends.
+ */
 extern HypotheticalIndex *hypothetical_by_oid(Oid oid);
 
 /* What one insertion of a row costs it, in the planner's units; part: share of rows that the predicate lets in. (writes.c) */
