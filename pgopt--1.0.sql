@@ -1729,6 +1729,28 @@ REVOKE ALL ON FUNCTION pgopt.search_exhaustive(regclass, text, integer, integer)
 
 -- What-if
 
+CREATE FUNCTION pgopt_whatif(
+	ddl text[], queries text[] DEFAULT NULL, explain boolean DEFAULT true,
+	OUT queryid bigint, OUT query text, OUT calls double precision, OUT cost_before double precision,
+	OUT cost_after double precision, OUT ratio double precision, OUT used text[], OUT plan text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE ROWS 20 COST 100000;
+COMMENT ON FUNCTION pgopt_whatif(text[], text[], boolean) IS
+	'what a set of indexes (CREATE INDEX, and DROP INDEX of some that exist) would do for the statements that ran here, or for those given: the planner''s cost of one call without and with them, their ratio, which of them it would use, and the plan; nothing is built or executed; costs two planner calls a statement, and a sample of the tables';
+REVOKE ALL ON FUNCTION pgopt_whatif(text[], text[], boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_whatif(text[], text[], boolean) TO pg_read_all_stats;
+
+CREATE FUNCTION pgopt_whatif_indexes(
+	indexes text[],
+	OUT ddl text, OUT size_bytes bigint, OUT entries double precision, OUT pages bigint, OUT tree_height integer,
+	OUT covered_by regclass, OUT problem text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE ROWS 10 COST 100000;
+COMMENT ON FUNCTION pgopt_whatif_indexes(text[]) IS
+	'how large indexes would be that do not exist: bytes, entries and pages, the levels of a B-tree above its leaves, an index that already does the same, and why the statement would fail; costs a sample of the tables';
+REVOKE ALL ON FUNCTION pgopt_whatif_indexes(text[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_whatif_indexes(text[]) TO pg_read_all_stats;
+
 -- End of what-if
 
 -- Advice

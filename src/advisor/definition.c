@@ -197,7 +197,7 @@ name_is_taken(const char *name, Oid namespace, const List *taken)
 }
 
 char *
-free_name(const HypotheticalIndex *index, List **taken)
+hypothetical_name(const HypotheticalIndex *index, List **taken)
 {
 	Oid namespace = get_rel_namespace(index->table);
 	const char *table = get_rel_name(index->table);
@@ -242,7 +242,7 @@ hypothetical_ddl(const HypotheticalIndex *index, bool concurrently, List **taken
 	return psprintf("CREATE %sINDEX %s%s ON %s",
 					index->unique ? "UNIQUE " : "",
 					concurrently ? "CONCURRENTLY " : "",
-					quote_identifier(free_name(index, taken)),
+					quote_identifier(hypothetical_name(index, taken)),
 					hypothetical_definition(index));
 }
 

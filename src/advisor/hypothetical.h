@@ -4,8 +4,9 @@
  *
  * A hypothetical index is shown to the planner by get_relation_info_hook, only
  * between hypothetical_show() and hypothetical_hide(), only in this process,
- * and only in planner calls that our own code makes: a function that planning
- * runs has its statements planned without.  Its OID is in no catalog.
+ * and only in calls of standard_planner(), not of planner(): what is planned for
+ * being executed, by a function that planning runs, sees none.  Its OID is in no
+ * catalog.
  *
  * Memory: an index and what it points to live in the context in which it was made.
  */
@@ -80,6 +81,9 @@ extern bool hypothetical_set_column(HypotheticalIndex *index, int column, AttrNu
  */
 extern char *hypothetical_ddl(const HypotheticalIndex *index, bool concurrently, List **taken);
 
+/* The name alone; taken may be NULL. */
+extern char *hypothetical_name(const HypotheticalIndex *index, List **taken);
+
 /* Without name and CONCURRENTLY: two that are equal do the same.  "public.t USING btree (a, b DESC) INCLUDE (c) WHERE ..." */
 extern char *hypothetical_definition(const HypotheticalIndex *index);
 
@@ -101,7 +105,7 @@ extern void hypothetical_forget_samples(void);
  * real indexes whose OIDs are in without (what-if of a DROP).  An error in
  * between is no harm: the end of the (sub)transaction hides them.  Cheap:
  * changing visible costs nothing.  The indexes, measured before, must outlive
- * this.  Nothing may be executed while it lasts, SPI included.
+ * this.
  */
 extern void hypothetical_show(HypotheticalIndex **indexes, int nindexes, const Bitmapset *visible,
 							  List *without);

@@ -22,9 +22,6 @@ am_is_known(Oid am)
 /* A WHERE clause as the relcache has it: implicitly ANDed, in a copy. */
 extern List *canonical_predicate(Node *predicate);
 
-/* A name for it that is free in the table's schema and not in *taken, to which it is added; taken may be NULL. */
-extern char *free_name(const HypotheticalIndex *index, List **taken);
-
 /* Levels above the leaves of a btree with so many pages. */
 extern int btree_height(double pages, double fanout);
 

@@ -2,10 +2,9 @@
  * injection.c
  *		Shows hypothetical indexes to the planner.
  *
- * The hooks are installed when something is shown for the first time, so that
- * a process that never asks pays nothing.  Only the planner calls that our own
- * code makes see anything: what is planned from within them (by a function
- * whose value the planner wants) is going to be executed.
+ * Only planner calls that our own code makes, standard_planner() without the
+ * hook before it, see anything: what comes in through the hook, be it from a
+ * function that planning runs, is going to be executed.
  *
  * What the planner is told of an index is made ready once for each table that
  * has it, a partition for a partitioned one, and copied from then on: nodes may
@@ -13,6 +12,8 @@
  *
  * Memory: a context of the transaction, that goes with it, or with the
  * subtransaction in which something was shown if that fails.
+ *
+ * Cost: where nothing is shown, one test a planner call and one a table.
  *
  * Locks: none; the planner has locked the table.
  */
@@ -81,7 +82,7 @@ typedef struct ShownIndex
 static struct
 {
 	bool active;
-	int depth;               /* of planner calls since something is shown */
+	int depth;               /* of planner calls that are not ours */
 	SubTransactionId within; /* where it was shown */
 	MemoryContext context;   /* NULL: nothing was shown in this transaction */
 	HTAB *templates;
@@ -393,7 +394,7 @@ add_indexes(PlannerInfo *root, Oid oid, bool inhparent, RelOptInfo *rel)
 
 	if (previous_relation_info != NULL)
 		previous_relation_info(root, oid, inhparent, rel);
-	if (!shown.active || shown.depth != 1)
+	if (!shown.active || shown.depth > 0)
 		return;
 	if (shown.without != NIL)
 		hide_real(rel);
@@ -463,7 +464,7 @@ give_name(Oid oid)
 	HypotheticalIndex *index = hypothetical_by_oid(oid);
 
 	if (index != NULL)
-		return index->name != NULL ? index->name : free_name(index, NULL);
+		return index->name != NULL ? index->name : hypothetical_name(index, NULL);
 	return previous_index_name != NULL ? previous_index_name(oid) : NULL;
 }
 
@@ -474,8 +475,9 @@ plan_next(Query *parse, const char *query_string, int options, ParamListInfo par
 									: standard_planner(parse, query_string, options, params);
 }
 
+/* What is planned by the server's own ways is going to be executed: nothing is shown there. */
 static PlannedStmt *
-plan_counted(Query *parse, const char *query_string, int options, ParamListInfo params)
+plan_hidden(Query *parse, const char *query_string, int options, ParamListInfo params)
 {
 	PlannedStmt *plan;
 
@@ -536,14 +538,9 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionI
 		shown.within = parent;
 }
 
-static void
-install_hooks(void)
+void
+hypothetical_init(void)
 {
-	static bool installed;
-
-	if (installed)
-		return;
-	installed = true;
 	previous_relation_info = get_relation_info_hook;
 	get_relation_info_hook = add_indexes;
 	previous_index_stats = get_index_stats_hook;
@@ -551,7 +548,7 @@ install_hooks(void)
 	previous_index_name = explain_get_index_name_hook;
 	explain_get_index_name_hook = give_name;
 	previous_planner = planner_hook;
-	planner_hook = plan_counted;
+	planner_hook = plan_hidden;
 	RegisterXactCallback(at_transaction_end, NULL);
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }
@@ -630,7 +627,6 @@ void
 hypothetical_show(HypotheticalIndex **indexes, int nindexes, const Bitmapset *visible,
 				  List *without)
 {
-	install_hooks();
 	shown.active = false;
 	for (int i = 0; i < nindexes; i++)
 		hypothetical_measure(indexes[i]);

@@ -89,10 +89,6 @@ writes_price(const HypotheticalIndex *index, List *statements, WriteCost *cost)
 	MISSING;
 }
 
-WEAK void
-hypothetical_init(void)
-{
-}
 
 WEAK void
 candidates_init(void)
