@@ -1753,6 +1753,17 @@ GRANT EXECUTE ON FUNCTION pgopt_whatif_indexes(text[]) TO pg_read_all_stats;
 
 -- End of what-if
 
+-- Candidates
+
+CREATE FUNCTION pgopt.index_candidates(queries text[], OUT definition text, OUT statements integer[])
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME', 'pgopt_index_candidates' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt.index_candidates(text[]) IS
+	'indexes that could help these queries, before any is priced, and the queries that each might serve';
+REVOKE ALL ON FUNCTION pgopt.index_candidates(text[]) FROM PUBLIC;
+
+-- End of candidates
+
 -- Advice
 
 CREATE FUNCTION pgopt_index_advice(

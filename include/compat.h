@@ -366,4 +366,11 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_updated_columns(query, rte) ((rte)->updatedCols)
 #endif
 
+/* 18 asks a collation itself if it compares bytes. */
+#if PG_VERSION_NUM >= 180000
+#define compat_collation_is_c(collation) (pg_newlocale_from_collation(collation)->collate_is_c)
+#else
+#define compat_collation_is_c(collation) lc_collate_is_c(collation)
+#endif
+
 #endif /* PGOPT_COMPAT_H */

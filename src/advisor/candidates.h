@@ -27,6 +27,7 @@ typedef struct CandidateSet
 		of_statement; /* by AdvisorStatement.id: those that came from it, and others on its tables that might serve it */
 	int nstatements;
 	MemoryContext context;
+	struct CandidatePrivate *private; /* of candidates*.c */
 } CandidateSet;
 
 extern void candidates_init(void); /* installs the hook; called once by _PG_init */

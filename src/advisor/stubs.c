@@ -1,7 +1,6 @@
 /* Weak stand-ins for what has not landed yet; goes away before the room is complete. */
 #include "pgopt.h"
 
-#include "utils/array.h"
 
 #include "advisor.h"
 #include "candidates.h"
@@ -53,29 +52,6 @@ hypothetical_insert_cost(const HypotheticalIndex *index)
 {
 	MISSING;
 	return 0;
-}
-WEAK CandidateSet *
-candidates_create(int nstatements)
-{
-	MISSING;
-	return NULL;
-}
-WEAK int
-candidates_add(CandidateSet *set, HypotheticalIndex *index)
-{
-	MISSING;
-	return -1;
-}
-WEAK double
-candidates_collect(CandidateSet *set, const AdvisorStatement *statement)
-{
-	MISSING;
-	return 0;
-}
-WEAK void
-candidates_merge(CandidateSet *set)
-{
-	MISSING;
 }
 WEAK Selection *
 selection_run(List *statements, const SelectionGoal *goal, SelectionProgress progress)
