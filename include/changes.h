@@ -85,11 +85,11 @@ typedef enum LostReason
  *
  * epoch: random, see changes_epoch().  in_flight: transactions that will mark
  * the database as lost.  ddl_generation moves when what views read may have
- * been redefined, function_generation when a function was replaced or dropped,
- * config_generation when pgopt.matview or the extension changed; the first of
- * these is held in flight by ddl_in_flight as tables are.  state_ring holds
- * the views whose state changed last: number n in slot n % STATE_RING.
- * wanted: a worker found the extension, so one is to run.  waits_for_slot: the
+ * been redefined, function_generation when a function was made, replaced or
+ * dropped, or what functions find by name may be another, config_generation
+ * when pgopt.matview or the extension changed; the first of these is held in
+ * flight by ddl_in_flight as tables are.  state_ring holds the views whose
+ * state changed last: number n in slot n % STATE_RING.  wanted: a worker found the extension, so one is to run.  waits_for_slot: the
  * worker found all refresh workers taken.  hold: pid of a backend that needs
  * the database to itself.  worker_beat: TimestampTz of the last cycle.
  */

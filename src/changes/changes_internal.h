@@ -19,6 +19,32 @@ typedef struct TableDelta
 	bool truncated;
 } TableDelta;
 
+/* Was anything changed in a table, in one transaction? */
+static inline bool
+changed_something(const PgStat_TableXactStatus *trans)
+{
+	return trans->tuples_inserted > 0 || trans->tuples_updated > 0 || trans->tuples_deleted > 0 ||
+		   trans->truncdropped;
+}
+
+/* catalogs.c */
+
+/* What a change of a system catalog means to pgopt. */
+typedef enum CatalogMeaning
+{
+	CATALOG_NOTHING,
+	CATALOG_DEFINITIONS, /* what views read may have been redefined */
+	CATALOG_FUNCTIONS,   /* the same, by what the functions that they call find */
+	CATALOG_ROLES,       /* who may see which rows may have changed, in any database */
+	CATALOG_CONTENTS,    /* what expressions yield may have changed */
+	CATALOG_EXTENSION,   /* an extension came or went */
+	CATALOG_DATABASE     /* a database came or went */
+} CatalogMeaning;
+
+extern bool catalogs_keep_contents(const PgStat_TableXactStatus *changes);
+extern CatalogMeaning
+catalog_meaning(const PgStat_TableXactStatus *trans, bool altered, bool contents_kept);
+
 /* counters.c */
 extern void counters_shmem_request(void);
 extern void counters_shmem_startup(void);

@@ -14,38 +14,18 @@
  *
  * Changes of system catalogs are counted by the server in the same way.  This
  * is how DDL that redefines what views read is noticed: no statement needs to
- * be parsed for it.
+ * be parsed for it.  catalogs.c says what it means.
  *
  * Rules of this file: no error, no memory that can run out (the list of pins
  * is kept for the life of the backend), no lock but the partition locks of
- * counters.c.
+ * counters.c.  Only before commit, where the transaction can still be taken
+ * back, may catalogs.c look at the catalogs that it changed.
  */
 #include "pgopt.h"
 
 #include "access/transam.h"
 #include "access/twophase.h"
 #include "access/xact.h"
-#include "catalog/pg_aggregate.h"
-#include "catalog/pg_amop.h"
-#include "catalog/pg_amproc.h"
-#include "catalog/pg_auth_members.h"
-#include "catalog/pg_authid.h"
-#include "catalog/pg_cast.h"
-#include "catalog/pg_collation.h"
-#include "catalog/pg_operator.h"
-#include "catalog/pg_attrdef.h"
-#include "catalog/pg_attribute.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_database.h"
-#include "catalog/pg_enum.h"
-#include "catalog/pg_extension.h"
-#include "catalog/pg_inherits.h"
-#include "catalog/pg_policy.h"
-#include "catalog/pg_proc.h"
-#include "catalog/pg_rewrite.h"
-#include "catalog/pg_ts_config.h"
-#include "catalog/pg_ts_config_map.h"
-#include "catalog/pg_ts_dict.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
@@ -77,6 +57,7 @@ static bool contents_announced = false;
 static bool roles_announced = false;
 
 static bool counts_were_off = false; /* track_counts was off at some time in it */
+static bool contents_kept = false;   /* its DDL leaves alone what expressions yield */
 
 /* Matviews noted in it, and in which subtransaction. */
 typedef struct NotedView
@@ -190,76 +171,17 @@ tracker_add_own_changes(const Oid *relids, int nrelids, ChangeSums *sums)
 	}
 }
 
-/* What a change of a system catalog means to pgopt. */
-typedef enum CatalogMeaning
-{
-	CATALOG_NOTHING,
-	CATALOG_DEFINITIONS, /* what views read may have been redefined */
-	CATALOG_FUNCTIONS,   /* the same, by a function that was replaced */
-	CATALOG_ROLES,       /* who may see which rows may have changed, in any database */
-	CATALOG_CONTENTS,    /* what expressions yield may have changed */
-	CATALOG_EXTENSION,   /* an extension came or went */
-	CATALOG_DATABASE     /* a database came or went */
-} CatalogMeaning;
-
-/*
- * What views read is defined in few catalogs.  Those that every CREATE TABLE
- * fills, temporary tables included, count only where rows of them were
- * changed, or where columns were added to a table that was there before.
- */
-static CatalogMeaning
-catalog_meaning(const PgStat_TableXactStatus *trans)
-{
-	bool replaced = trans->tuples_updated > 0;
-
-	switch (compat_tabstat_relid(trans->parent))
-	{
-		case InheritsRelationId:
-		case RewriteRelationId:
-		case PolicyRelationId:
-			return CATALOG_DEFINITIONS;
-		case ProcedureRelationId:
-			return CATALOG_FUNCTIONS; /* a new one may be what an old one calls by name from now on */
-		case RelationRelationId:
-		case AttributeRelationId:
-		case AttrDefaultRelationId:
-			/* so do CREATE TABLE, TRUNCATE and refreshes, without a meaning for what views read */
-			return alter_statement ? CATALOG_DEFINITIONS : CATALOG_NOTHING;
-		case AuthIdRelationId:
-		case AuthMemRelationId:
-			return CATALOG_ROLES;
-		case EnumRelationId:
-		case CastRelationId:
-		case OperatorRelationId:
-		case AccessMethodOperatorRelationId:
-		case AccessMethodProcedureRelationId:
-		case AggregateRelationId:
-		case CollationRelationId:
-			return replaced || trans->tuples_deleted > 0 ? CATALOG_CONTENTS : CATALOG_NOTHING;
-		case TSConfigRelationId:
-		case TSConfigMapRelationId:
-		case TSDictionaryRelationId:
-			return CATALOG_CONTENTS;
-		case ExtensionRelationId:
-			return CATALOG_EXTENSION;
-		case DatabaseRelationId:
-			return CATALOG_DATABASE;
-		default:
-			return CATALOG_NOTHING;
-	}
-}
-
 static PgStat_TableXactStatus *
 first_change(void)
 {
 	return pgstat_get_xact_stack_level(1)->first;
 }
 
-static bool
-changed_something(const PgStat_TableXactStatus *trans)
+/* What its change of a system catalog means. */
+static CatalogMeaning
+meaning_of(const PgStat_TableXactStatus *trans)
 {
-	return trans->tuples_inserted > 0 || trans->tuples_updated > 0 || trans->tuples_deleted > 0 ||
-		   trans->truncdropped;
+	return catalog_meaning(trans, alter_statement, contents_kept);
 }
 
 static void
@@ -310,7 +232,7 @@ mark_in_flight(DatabaseState *db)
 			continue;
 		if (relid < FirstNormalObjectId)
 		{
-			CatalogMeaning meaning = catalog_meaning(trans);
+			CatalogMeaning meaning = meaning_of(trans);
 
 			if ((meaning == CATALOG_DEFINITIONS || meaning == CATALOG_FUNCTIONS) && ddl_pin == NULL)
 			{
@@ -371,6 +293,7 @@ static void
 end_transaction(void)
 {
 	counts_were_off = false;
+	contents_kept = false;
 	alter_statement = false;
 	own_statement = false;
 	foreign_refresh = false;
@@ -408,7 +331,7 @@ entry_of(const PgStat_TableXactStatus *trans, int *next_pin)
 static void
 count_catalog_change(DatabaseState *db, const PgStat_TableXactStatus *trans)
 {
-	switch (catalog_meaning(trans))
+	switch (meaning_of(trans))
 	{
 		case CATALOG_NOTHING:
 			break;
@@ -516,7 +439,7 @@ record_prepared(DatabaseState *db, TransactionId xid)
 			continue;
 		if (relid < FirstNormalObjectId)
 		{
-			ddl = ddl || catalog_meaning(trans) != CATALOG_NOTHING;
+			ddl = ddl || meaning_of(trans) != CATALOG_NOTHING;
 			continue;
 		}
 		if (nrelids == lengthof(relids))
@@ -540,6 +463,9 @@ tracker_xact_callback(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
+			/* a database without state may get one before this transaction is announced in it */
+			if (wrote)
+				contents_kept = catalogs_keep_contents(first_change());
 			if (db != NULL)
 				mark_in_flight(db);
 			break;
