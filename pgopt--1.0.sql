@@ -1799,6 +1799,22 @@ GRANT EXECUTE ON FUNCTION pgopt_advisor_progress() TO pg_monitor;
 -- End of slow statements explained
 
 -- ---------------------------------------------------------------------------
+-- Index hygiene and verdicts
+-- ---------------------------------------------------------------------------
+
+CREATE FUNCTION pgopt_index_hygiene(
+	OUT index regclass, OUT problem text, OUT ddl text, OUT reason text, OUT table_name regclass,
+	OUT size_bytes bigint, OUT usage text, OUT scans bigint, OUT confidence text, OUT lock text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt_index_hygiene() IS
+	'indexes that are invalid, duplicate, redundant (another one begins with their columns), unused, rarely_used or bloated, and foreign keys without an index (foreign_key_unindexed), with the statement that mends it and the lock that this takes. All statements may be run at once: where it is too early to judge they are comments. Nothing is dropped that a constraint, a replica identity, a foreign key or CLUSTER rests on';
+REVOKE ALL ON FUNCTION pgopt_index_hygiene() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_index_hygiene() TO pg_monitor;
+
+-- End of index hygiene and verdicts
+
+-- ---------------------------------------------------------------------------
 
 CREATE FUNCTION pgopt.preload_check() RETURNS void
 	AS 'MODULE_PATHNAME', 'pgopt_preload_check' LANGUAGE C VOLATILE STRICT;

@@ -28,6 +28,8 @@
 #include "storage/block.h"
 #include "utils/relcache.h"
 
+#include "threshold.h"
+
 typedef enum BloatConfidence
 {
 	BLOAT_UNKNOWN, /* not measured; the reason says why */
@@ -137,6 +139,28 @@ extern bool bloat_is_worth_it(const BloatEstimate *estimate);
 extern void bloat_table_remedy(Relation table, const BloatEstimate *estimate, bool worth_it,
 							   BloatRemedy *remedy);
 extern void bloat_index_remedy(Relation index, bool worth_it, BloatRemedy *remedy);
+
+/* --- whether it is enough to tell (judge.c) ---------------------------------- */
+
+extern Threshold bloat_worth_percent;
+extern Threshold bloat_worth_size;
+
+typedef struct BloatJudgement
+{
+	BloatEstimate estimate;
+	BloatRemedy remedy; /* where there may be enough */
+	double low;         /* what is certain, without dead rows */
+	Oid reading; /* the relation whose pages are read, for whoever catches an error; 0 = both */
+} BloatJudgement;
+
+/* Are so many of its bytes, in percent too, a finding? */
+extern bool bloat_is_enough(double bytes, const BloatEstimate *estimate);
+
+/* false: it could not be locked.  One that is gone is as good as measured. */
+extern bool bloat_judge_index(Oid index, Oid table, BloatJudgement *judgement);
+
+/* May the caller measure that table, and its indexes? */
+extern bool bloat_may_measure(Oid table);
 
 /* Opens a relation under AccessShareLock if that is to be had at once; NULL if it is gone or locked. */
 extern Relation bloat_open(Oid relid, bool *locked);

@@ -13,7 +13,7 @@
  * that is reset after it.
  *
  * Cost: the sum of the checks.  Those over relations share one pass over the
- * catalogs (relations.c); no other check may cost more with more relations.
+ * catalogs (relations.h); no other check may cost more with more relations.
  */
 #ifndef PGOPT_HEALTH_H
 #define PGOPT_HEALTH_H
@@ -21,31 +21,7 @@
 #include "pgopt.h"
 
 #include "matview.h"
-
-/* --- thresholds ----------------------------------------------------------- */
-
-typedef enum ThresholdUnit
-{
-	UNIT_NUMBER,
-	UNIT_PERCENT,
-	UNIT_SECONDS,
-	UNIT_MILLISECONDS, /* checks get seconds */
-	UNIT_MB,           /* checks get bytes */
-} ThresholdUnit;
-
-/* A setting pgopt.<name> that says from where on something is a finding. */
-typedef struct Threshold
-{
-	const char *name; /* <what>_info, <what>_warning, <what>_critical, or what it is */
-	ThresholdUnit unit;
-	int boot_value;
-	const char *description; /* a sentence */
-	int value;               /* what the setting says now, in its unit */
-	bool defined;            /* its setting exists */
-} Threshold;
-
-/* Its value in base units: seconds, bytes, percent, numbers. */
-extern double threshold_value(const Threshold *threshold);
+#include "threshold.h"
 
 /* --- checks --------------------------------------------------------------- */
 
@@ -59,7 +35,9 @@ typedef struct HealthRun
 
 	Registry *registry; /* see health_registry() */
 	DatabaseState *db;
-	struct Relations *relations; /* see relations.h */
+	struct Relations *relations; /* see health_relations() */
+	bool relations_failed;       /* they could not be read */
+	struct Hygiene *hygiene;     /* see health_hygiene() */
 	struct BloatRun *bloat;      /* see checks_bloat.c */
 
 	const struct HealthComponent *component; /* of the check that runs */
@@ -155,6 +133,10 @@ extern void health_query(HealthRun *run, const char *query);
 
 /* The managed views, evaluated and planned; and run->db. */
 extern Registry *health_registry(HealthRun *run);
+
+/* What the catalogs say of all relations (relations.h), and which indexes are at fault (hygiene.h). */
+extern struct Relations *health_relations(HealthRun *run);
+extern struct Hygiene *health_hygiene(HealthRun *run);
 
 /* A jsonb string; null for NULL. */
 extern char *health_json_string(const char *text);

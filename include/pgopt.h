@@ -4,8 +4,8 @@
  *
  * Rooms depend on each other in one direction only:
  *
- *		core <- monitor <- changes <- workload <- matview <- search <- worker <-
- *		bloat <- advisor <- health
+ *		core <- monitor <- relations <- changes <- workload <- matview <- search <-
+ *		worker <- bloat <- advisor <- health
  *
  * Lock order, over all rooms (a process that holds a lock may only take one
  * that stands further right; none is held across a catalog access):

@@ -1,11 +1,10 @@
 /*
  * relations.h
  *		What the catalogs and the cumulative statistics say about all
- *		relations of this database, for the checks that walk over them.
+ *		relations of this database, for those who walk over them.
  *
- * Made once a run, when the first check asks for it, in the context of the
- * run; everything that it points to lives as long.  Numbers are the
- * catalogs': pages and rows as the last VACUUM or ANALYZE left them.
+ * Made once a run, in a context under the caller's; everything that it points
+ * to lives as long.  Numbers are the catalogs': pages and rows as the last VACUUM or ANALYZE left them.
  * Names are not kept: whoever reports something asks for them.
  *
  * Cost, measured on two shared cores of a virtual machine: 1,000 tables with a
@@ -22,8 +21,6 @@
 
 #include "utils/acl.h"
 #include "utils/rel.h"
-
-#include "health.h"
 
 typedef enum RelationClass
 {
@@ -154,7 +151,6 @@ typedef struct RelationSequence
 
 typedef struct Relations
 {
-	bool complete;
 	RelationInfo *tables;
 	int ntables;
 	RelationIndex *indexes;
@@ -167,10 +163,11 @@ typedef struct Relations
 	struct positions_hash *positions;
 } Relations;
 
-extern Relations *health_relations(HealthRun *run);
+/* In a context of its own under the one given. */
+extern Relations *relations_read(MemoryContext parent);
 
 /* When the cumulative statistics of this database begin; 0 = unknown.  *reset: because somebody reset them. */
-extern TimestampTz health_statistics_since(bool *reset);
+extern TimestampTz relations_statistics_since(bool *reset);
 
 /* By OID; NULL where there is none. */
 extern RelationInfo *relations_table(const Relations *relations, Oid oid);
@@ -228,69 +225,5 @@ index_is_usable(const RelationIndex *index)
 /* What remedies lock */
 #define LOCK_SHARE_UPDATE "SHARE UPDATE EXCLUSIVE on the table"
 #define LOCK_ALL          "ACCESS EXCLUSIVE on the table"
-
-/* --- indexes that are missing (indexes_missing.c) ------------------------------- */
-
-extern Threshold missing_key_rows;
-extern Threshold missing_scans_size;
-extern Threshold missing_scans_rows;
-extern Threshold missing_scans_info;
-extern Threshold missing_scans_warning;
-
-extern void missing_check_foreign_keys(HealthRun *run);
-extern void missing_check_scans(HealthRun *run);
-
-/* Would a foreign key have no index if this one went? */
-extern bool missing_without(const RelationIndex *index);
-
-/* --- keys that run out (keys.c) ----------------------------------------------- */
-
-extern Threshold keys_warning;
-extern Threshold keys_critical;
-
-extern void keys_check_sequences(HealthRun *run);
-extern void keys_check_integers(HealthRun *run);
-
-/* --- many findings of one check (suspects.c) ------------------------------- */
-
-/* So many are reported one by one, and the number of the rest as one more. */
-#define MAX_REPORTED 20
-
-typedef enum Severity
-{
-	SEVERITY_INFO,
-	SEVERITY_WARNING,
-	SEVERITY_CRITICAL,
-} Severity;
-
-typedef struct Suspect
-{
-	Severity severity;
-	double badness;    /* orders those of one severity; often bytes or rows */
-	const void *what;  /* the check's own */
-	const void *other; /* the same */
-} Suspect;
-
-typedef struct Suspects
-{
-	Suspect *all;
-	int count;
-	int capacity;
-} Suspects;
-
-extern void suspects_add(Suspects *suspects, Severity severity, double badness, const void *what,
-						 const void *other);
-
-extern void suspects_sort(Suspects *suspects); /* worst first */
-
-/*
- * Reports the worst.  describe() fills in all but the severity, or says that
- * it is none after all (gone since).  rest: what the others are, "foreign keys
- * without an index".
- */
-extern void
-suspects_report(HealthRun *run, Suspects *suspects,
-				bool (*describe)(HealthRun *run, const Suspect *suspect, Finding *finding),
-				const char *rest);
 
 #endif /* PGOPT_RELATIONS_H */

@@ -75,8 +75,8 @@ typedef struct TableEstimate
 
 /* --- who may measure what ------------------------------------------------------------------- */
 
-static bool
-may_measure(Oid table)
+bool
+bloat_may_measure(Oid table)
 {
 	return has_privs_of_role(GetUserId(), ROLE_PG_STAT_SCAN_TABLES) ||
 		   compat_owns_relation(table, GetUserId()) ||
@@ -86,7 +86,7 @@ may_measure(Oid table)
 static void
 require_may_measure(Oid table, Oid relid)
 {
-	if (may_measure(table))
+	if (bloat_may_measure(table))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -190,7 +190,7 @@ collect_all(BloatTargets *targets, bool indexes, double min_size)
 		}
 		if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(table)))
 			continue;
-		if (!may_measure(table))
+		if (!bloat_may_measure(table))
 		{
 			targets->refused += found[i].relid == found[i].table || indexes;
 			continue;

@@ -34,20 +34,7 @@
 #include "health.h"
 #include "monitor.h"
 #include "relations.h"
-
-static Threshold bloat_percent_threshold = {
-	.name = "bloat_percent",
-	.unit = UNIT_PERCENT,
-	.boot_value = 30,
-	.description = "Percentage of a relation that a rewrite must give back to be a finding.",
-};
-
-static Threshold bloat_size = {
-	.name = "bloat_size",
-	.unit = UNIT_MB,
-	.boot_value = 10,
-	.description = "Size that a rewrite of a relation must give back to be a finding.",
-};
+#include "suspects.h"
 
 /*
  * Free space that a table's own traffic fills again within that time is what
@@ -74,9 +61,7 @@ typedef struct BloatCandidate
 	const RelationIndex *index;
 	double bytes;
 
-	BloatEstimate estimate;
-	BloatRemedy remedy;
-	double low; /* what is certain, without dead rows */
+	BloatJudgement judgement;
 
 	bool
 		filled; /* free space that its own new rows will fill: how many fit, came, and when it will be */
@@ -84,7 +69,6 @@ typedef struct BloatCandidate
 	double rows_new;
 	double rows_seconds;
 
-	Oid reading;             /* the relation whose pages are read; 0 = more than one */
 	const ErrorData *damage; /* what was met there; NULL = none */
 } BloatCandidate;
 
@@ -119,8 +103,8 @@ may_be_large(uint32 pages, const RelationInfo *table)
 				   : table->class == RELATION_TOAST ? BLCKSZ / 4
 													: BLCKSZ / MaxHeapTuplesPerPage;
 
-	return (double) pages * BLCKSZ * 2 >= threshold_value(&bloat_size) ||
-		   rows * width >= threshold_value(&bloat_size);
+	return (double) pages * BLCKSZ * 2 >= threshold_value(&bloat_worth_size) ||
+		   rows * width >= threshold_value(&bloat_worth_size);
 }
 
 static void
@@ -132,7 +116,7 @@ add_candidate(Candidates *candidates, BloatRun *bloat, BloatKind kind, const Rel
 	if (!may_be_large(index != NULL ? index->pages : table->pages, table))
 		return;
 	candidate.bytes = relation_file_bytes(index != NULL ? index->oid : table->oid);
-	if (candidate.bytes < threshold_value(&bloat_size))
+	if (candidate.bytes < threshold_value(&bloat_worth_size))
 		return;
 	if (candidates->count == candidates->capacity)
 	{
@@ -195,13 +179,6 @@ largest_first(const void *a, const void *b)
 	return x->bytes > y->bytes ? -1 : x->bytes < y->bytes;
 }
 
-static bool
-is_enough(double bytes, const BloatEstimate *estimate)
-{
-	return bytes >= threshold_value(&bloat_size) &&
-		   bloat_percent(bytes, estimate) >= threshold_value(&bloat_percent_threshold);
-}
-
 /* --- is it needed? ---------------------------------------------------------------- */
 
 /* Will new rows fill the free space at the rate at which so many came in so many seconds? */
@@ -224,7 +201,7 @@ note_traffic(BloatCandidate *candidate, double rows, double seconds)
 static bool
 will_be_filled(BloatCandidate *candidate, TimestampTz now)
 {
-	const BloatEstimate *estimate = &candidate->estimate;
+	const BloatEstimate *estimate = &candidate->judgement.estimate;
 	const RelationStats *stats = &candidate->table->stats;
 	TimestampTz changed = Max(stats->vacuumed, stats->analyzed);
 	double row, beyond, age;
@@ -233,10 +210,11 @@ will_be_filled(BloatCandidate *candidate, TimestampTz now)
 
 	if (!stats->known || estimate->live_rows < 1 || estimate->rewritten <= 0)
 		return false;
-	if (candidate->low >= MOST_BYTES && bloat_percent(candidate->low, estimate) >= MOST_PERCENT)
+	if (candidate->judgement.low >= MOST_BYTES &&
+		bloat_percent(candidate->judgement.low, estimate) >= MOST_PERCENT)
 		return false;
 	/* What is no free space, dropped columns for one, no row fills. */
-	if (is_enough(Max(candidate->low - estimate->free_bytes, 0), estimate))
+	if (bloat_is_enough(Max(candidate->judgement.low - estimate->free_bytes, 0), estimate))
 		return false;
 	row = estimate->rewritten / estimate->live_rows;
 	candidate->rows_fit = Max(estimate->free_bytes / row, 1);
@@ -247,7 +225,7 @@ will_be_filled(BloatCandidate *candidate, TimestampTz now)
 		note_traffic(
 			candidate, Min(stats->added, beyond), (double) (now - stats->vacuumed) / USECS_PER_SEC))
 		return true;
-	since = health_statistics_since(&reset);
+	since = relations_statistics_since(&reset);
 	age = (double) (now - since) / USECS_PER_SEC;
 	if (since == 0 || age < SECS_PER_DAY || beyond < candidate->rows_fit ||
 		(stats->added == 0 && stats->modified == 0 && now - changed > USECS_PER_DAY))
@@ -261,7 +239,7 @@ will_be_filled(BloatCandidate *candidate, TimestampTz now)
 static bool
 measure_table(BloatCandidate *candidate)
 {
-	BloatEstimate *estimate = &candidate->estimate;
+	BloatEstimate *estimate = &candidate->judgement.estimate;
 	bool locked;
 	Relation table = bloat_open(candidate->table->oid, &locked);
 	Relation owner;
@@ -269,21 +247,22 @@ measure_table(BloatCandidate *candidate)
 
 	if (table == NULL)
 		return !locked;
-	candidate->reading = candidate->table->oid;
+	candidate->judgement.reading = candidate->table->oid;
 	bloat_measure_heap(table, &bloat_budget_screen, estimate);
-	if (is_enough(bloat_reclaimable_high(estimate), estimate))
+	if (bloat_is_enough(bloat_reclaimable_high(estimate), estimate))
 	{
 		bloat_measure_heap(table, &bloat_budget_full, estimate);
-		candidate->low = Max(bloat_reclaimable_low(estimate) - estimate->dead_bytes, 0);
+		candidate->judgement.low = Max(bloat_reclaimable_low(estimate) - estimate->dead_bytes, 0);
 		if (candidate->table->main == NULL)
-			bloat_table_remedy(table, estimate, true, &candidate->remedy);
+			bloat_table_remedy(table, estimate, true, &candidate->judgement.remedy);
 		else if ((owner = bloat_open(candidate->table->main->oid, &locked)) != NULL)
 		{
-			candidate->reading = candidate->table->main->oid;
+			candidate->judgement.reading = candidate->table->main->oid;
 			bloat_measure_heap(owner, &bloat_budget_full, &of_owner);
 			bloat_weigh_toast(&of_owner, estimate);
-			candidate->low = Max(bloat_reclaimable_low(estimate) - estimate->dead_bytes, 0);
-			bloat_table_remedy(owner, estimate, true, &candidate->remedy);
+			candidate->judgement.low =
+				Max(bloat_reclaimable_low(estimate) - estimate->dead_bytes, 0);
+			bloat_table_remedy(owner, estimate, true, &candidate->judgement.remedy);
 			relation_close(owner, AccessShareLock);
 		}
 		else
@@ -294,41 +273,6 @@ measure_table(BloatCandidate *candidate)
 	}
 	relation_close(table, AccessShareLock);
 	return true;
-}
-
-static bool
-measure_index(BloatCandidate *candidate)
-{
-	BloatEstimate *estimate = &candidate->estimate;
-	bool locked;
-	Relation table = bloat_open(candidate->table->oid, &locked);
-	Relation index = table != NULL ? bloat_open(candidate->index->oid, &locked) : NULL;
-
-	if (index != NULL)
-	{
-		candidate->reading = candidate->index->oid;
-		bloat_measure_index(index, table, NULL, &bloat_budget_screen, estimate);
-		if (is_enough(bloat_reclaimable_high(estimate), estimate))
-		{
-			BloatEstimate rows;
-			double entries;
-
-			candidate->reading = candidate->table->oid;
-			bloat_measure_heap(table, &bloat_budget_rows, &rows);
-			candidate->reading = InvalidOid;
-			bloat_measure_index(index, table, &rows, &bloat_budget_index, estimate);
-			entries = rows.entries + rows.dead_entries;
-			candidate->low = bloat_reclaimable_low(estimate);
-			if (entries > 0)
-				candidate->low -= estimate->size * rows.dead_entries / entries;
-			candidate->low = Max(candidate->low, 0);
-			bloat_index_remedy(index, true, &candidate->remedy);
-		}
-		relation_close(index, AccessShareLock);
-	}
-	if (table != NULL)
-		relation_close(table, AccessShareLock);
-	return index != NULL || !locked;
 }
 
 static bool
@@ -349,7 +293,10 @@ measure(BloatRun *bloat, BloatCandidate *candidate)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		measured = candidate->index != NULL ? measure_index(candidate) : measure_table(candidate);
+		measured = candidate->index != NULL ? bloat_judge_index(candidate->index->oid,
+																candidate->table->oid,
+																&candidate->judgement)
+											: measure_table(candidate);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -364,14 +311,15 @@ measure(BloatRun *bloat, BloatCandidate *candidate)
 			ReThrowError(error);
 		MemoryContextSwitchTo(context);
 		measured = false;
-		candidate->remedy.sql = NULL;
+		candidate->judgement.remedy.sql = NULL;
 		bloat->failure[candidate->kind] = error->message;
 		/* What many read is told of once. */
-		if (is_damage(error->sqlerrcode) && !list_member_oid(bloat->damaged, candidate->reading))
+		if (is_damage(error->sqlerrcode) &&
+			!list_member_oid(bloat->damaged, candidate->judgement.reading))
 		{
 			candidate->damage = error;
-			if (OidIsValid(candidate->reading))
-				bloat->damaged = lappend_oid(bloat->damaged, candidate->reading);
+			if (OidIsValid(candidate->judgement.reading))
+				bloat->damaged = lappend_oid(bloat->damaged, candidate->judgement.reading);
 			suspects_add(&bloat->suspects[candidate->kind],
 						 SEVERITY_CRITICAL,
 						 candidate->bytes,
@@ -413,15 +361,16 @@ bloat_of(HealthRun *run)
 			bloat->missed[candidate->kind]++;
 			continue;
 		}
-		if (candidate->remedy.sql == NULL || !is_enough(candidate->low, &candidate->estimate))
+		if (candidate->judgement.remedy.sql == NULL ||
+			!bloat_is_enough(candidate->judgement.low, &candidate->judgement.estimate))
 			continue;
 		if (candidate->index == NULL)
 			candidate->filled = will_be_filled(candidate, run->now);
 		suspects_add(&bloat->suspects[candidate->kind],
-					 candidate->estimate.confidence >= BLOAT_MEDIUM && !candidate->filled
+					 candidate->judgement.estimate.confidence >= BLOAT_MEDIUM && !candidate->filled
 						 ? SEVERITY_WARNING
 						 : SEVERITY_INFO,
-					 candidate->low,
+					 candidate->judgement.low,
 					 candidate,
 					 NULL);
 	}
@@ -436,13 +385,14 @@ static bool
 describe_damage(const BloatCandidate *candidate, Finding *finding)
 {
 	const RelationInfo *table = candidate->table;
-	bool index = candidate->index != NULL &&
-				 (!OidIsValid(candidate->reading) || candidate->reading == candidate->index->oid);
-	bool toast =
-		candidate->index == NULL && table->main != NULL && candidate->reading == table->oid;
+	bool index =
+		candidate->index != NULL && (!OidIsValid(candidate->judgement.reading) ||
+									 candidate->judgement.reading == candidate->index->oid);
+	bool toast = candidate->index == NULL && table->main != NULL &&
+				 candidate->judgement.reading == table->oid;
 	char *name = relation_name(index   ? candidate->index->oid
 							   : toast ? table->main->oid
-									   : candidate->reading);
+									   : candidate->judgement.reading);
 
 	if (name == NULL)
 		return false;
@@ -454,7 +404,7 @@ describe_damage(const BloatCandidate *candidate, Finding *finding)
 								 unpack_sql_state(candidate->damage->sqlerrcode),
 								 rint(candidate->bytes));
 	/* Of a table nothing brings back what was there but a backup. */
-	if (index && OidIsValid(candidate->reading))
+	if (index && OidIsValid(candidate->judgement.reading))
 	{
 		finding->remedy = psprintf("REINDEX INDEX %s;", name);
 		finding->remedy_lock = "SHARE on the table, ACCESS EXCLUSIVE on the index";
@@ -466,7 +416,7 @@ static bool
 describe_bloat(HealthRun *run, const Suspect *suspect, Finding *finding)
 {
 	const BloatCandidate *candidate = suspect->what;
-	const BloatEstimate *estimate = &candidate->estimate;
+	const BloatEstimate *estimate = &candidate->judgement.estimate;
 	const RelationInfo *table = candidate->table;
 	Oid oid = candidate->index != NULL ? candidate->index->oid
 			  : table->main != NULL    ? table->main->oid
@@ -516,8 +466,8 @@ describe_bloat(HealthRun *run, const Suspect *suspect, Finding *finding)
 	/* What a rewrite would give back comes again. */
 	if (!candidate->filled)
 	{
-		finding->remedy = candidate->remedy.sql;
-		finding->remedy_lock = candidate->remedy.lock;
+		finding->remedy = candidate->judgement.remedy.sql;
+		finding->remedy_lock = candidate->judgement.remedy.lock;
 	}
 	if (finding->remedy != NULL && strncmp(finding->remedy, "VACUUM (FULL", 12) == 0)
 	{
@@ -573,11 +523,11 @@ check_catalog(HealthRun *run)
 	report(run, KIND_CATALOG, "system catalogs and their indexes");
 }
 
-#define BLOAT_CHECK(what, in_family, its_weight)                                               \
-	{                                                                                          \
-		.id = "bloat_" #what, .family = in_family, .weight = its_weight,                       \
-		.needs = "pg_stat_scan_tables", .thresholds = {&bloat_percent_threshold, &bloat_size}, \
-		.reference = README_SECTION("bloat"), .run = check_##what,                             \
+#define BLOAT_CHECK(what, in_family, its_weight)                                                 \
+	{                                                                                            \
+		.id = "bloat_" #what, .family = in_family, .weight = its_weight,                         \
+		.needs = "pg_stat_scan_tables", .thresholds = {&bloat_worth_percent, &bloat_worth_size}, \
+		.reference = README_SECTION("bloat"), .run = check_##what,                               \
 	}
 
 const HealthCheck checks_bloat[] = {

@@ -25,6 +25,7 @@
 
 #include "health.h"
 #include "relations.h"
+#include "suspects.h"
 
 /* --- not_valid_constraints ---------------------------------------------------- */
 

@@ -22,6 +22,7 @@
 #include "health.h"
 #include "monitor.h"
 #include "relations.h"
+#include "suspects.h"
 
 /* Where nothing is known of rows: as many bytes as few of them take. */
 #define BYTES_A_ROW 100
@@ -206,7 +207,7 @@ static void
 check_reset(HealthRun *run)
 {
 	bool reset;
-	TimestampTz since = health_statistics_since(&reset);
+	TimestampTz since = relations_statistics_since(&reset);
 	/* when initdb ran is in the upper half of the system's identifier */
 	TimestampTz born = time_t_to_timestamptz((pg_time_t) (GetSystemIdentifier() >> 32));
 	Finding finding = {

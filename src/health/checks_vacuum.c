@@ -17,6 +17,7 @@
 #include "health.h"
 #include "monitor.h"
 #include "relations.h"
+#include "suspects.h"
 
 /* Where autovacuum looks more seldom, it is not about to come. */
 #define SOON_S 600

@@ -39,6 +39,7 @@
 #include "compat.h"
 #include "core.h"
 #include "health.h"
+#include "relations.h"
 #include "window.h"
 
 PG_FUNCTION_INFO_V1(pgopt_run_checks);
@@ -110,48 +111,6 @@ static const HealthComponent components[] = {
 /* A plan for each check that has a query, made when it first runs. */
 static SPIPlanPtr **plans = NULL;
 
-double
-threshold_value(const Threshold *threshold)
-{
-	switch (threshold->unit)
-	{
-		case UNIT_MB:
-			return threshold->value * 1048576.0;
-		case UNIT_MILLISECONDS:
-			return threshold->value / 1000.0;
-		default:
-			return threshold->value;
-	}
-}
-
-static void
-define_setting(Threshold *threshold)
-{
-	static const int flags[] = {
-		[UNIT_NUMBER] = 0,
-		[UNIT_PERCENT] = 0,
-		[UNIT_SECONDS] = GUC_UNIT_S,
-		[UNIT_MILLISECONDS] = GUC_UNIT_MS,
-		[UNIT_MB] = GUC_UNIT_MB,
-	};
-
-	if (threshold->defined)
-		return; /* two checks share it */
-	threshold->defined = true;
-	DefineCustomIntVariable(psprintf("pgopt.%s", threshold->name),
-							threshold->description,
-							NULL,
-							&threshold->value,
-							threshold->boot_value,
-							0,
-							threshold->unit == UNIT_PERCENT ? 100 : INT_MAX,
-							PGC_USERSET,
-							flags[threshold->unit],
-							NULL,
-							NULL,
-							NULL);
-}
-
 void
 health_init(void)
 {
@@ -159,7 +118,7 @@ health_init(void)
 		for (int j = 0; j < *components[i].count; j++)
 			for (int k = 0; k < MAX_THRESHOLDS; k++)
 				if (components[i].checks[j].thresholds[k] != NULL)
-					define_setting(components[i].checks[j].thresholds[k]);
+					threshold_define(components[i].checks[j].thresholds[k]);
 }
 
 /* "pgopt.idle_in_transaction_warning = 5min, pgopt.idle_in_transaction_critical = 15min" */
@@ -274,6 +233,22 @@ health_registry(HealthRun *run)
 	plan_make(run->registry, run->now);
 	MemoryContextSwitchTo(old);
 	return run->registry;
+}
+
+Relations *
+health_relations(HealthRun *run)
+{
+	if (run->relations_failed)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the catalogs could not be read")));
+	if (run->relations == NULL)
+	{
+		run->relations_failed = true;
+		run->relations = relations_read(run->context);
+		run->relations_failed = false;
+	}
+	return run->relations;
 }
 
 static void

@@ -8,19 +8,15 @@
 #include "pgopt.h"
 
 #include "catalog/dependency.h"
-#include "catalog/pg_am.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
-#include "nodes/nodeFuncs.h"
-#include "nodes/primnodes.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "health.h"
+#include "hygiene.h"
 #include "relations.h"
+#include "suspects.h"
 
 Threshold missing_key_rows = {
 	.name = "foreign_key_rows",
@@ -62,94 +58,6 @@ Threshold missing_scans_warning = {
 /* --- foreign_key_unindexed -------------------------------------------------------- */
 
 static bool
-has_key(const RelationConstraint *constraint, int16 attnum)
-{
-	for (int i = 0; i < constraint->nkeys; i++)
-		if (constraint->keys[i] == attnum)
-			return true;
-	return false;
-}
-
-/* Only "column IS NOT NULL" of the key, which every look-up of a foreign key implies? */
-static bool
-is_not_null_only(const RelationIndex *index, const RelationConstraint *constraint)
-{
-	char *predicate = index_predicate(index->oid);
-	ListCell *cell;
-
-	if (predicate == NULL)
-		return false;
-	foreach(cell, (List *) stringToNode(predicate))
-	{
-		NullTest *test = (NullTest *) lfirst(cell);
-
-		if (!IsA(test, NullTest) || test->nulltesttype != IS_NOT_NULL || !IsA(test->arg, Var) ||
-			!has_key(constraint, ((Var *) test->arg)->varattno))
-			return false;
-	}
-	return true;
-}
-
-/* Can it find the rows that refer to a given one? */
-static bool
-serves_foreign_key(const RelationIndex *index, const RelationConstraint *constraint)
-{
-	if (!index_is_usable(index) || index->nkeys < constraint->nkeys)
-		return false;
-	if (index->am != BTREE_AM_OID && !(index->am == HASH_AM_OID && constraint->nkeys == 1))
-		return false;
-	for (int i = 0; i < constraint->nkeys; i++)
-	{
-		bool found = false;
-
-		if (!has_key(constraint, index->keys[i]))
-			return false;
-		for (int j = 0; j < constraint->nkeys; j++)
-			found |= index->keys[j] == constraint->keys[i];
-		if (!found)
-			return false;
-	}
-	return !index->has_predicate || is_not_null_only(index, constraint);
-}
-
-/* Is there one, but for a given one? */
-static bool
-is_served(const RelationConstraint *constraint, const RelationIndex *but)
-{
-	for (const RelationIndex *i = constraint->table->indexes; i != NULL; i = i->next)
-		if (i != but && serves_foreign_key(i, constraint))
-			return true;
-	return false;
-}
-
-bool
-missing_without(const RelationIndex *index)
-{
-	for (const RelationConstraint *c = index->table->constraints; c != NULL; c = c->next)
-		if (c->kind == CONSTRAINT_FOREIGN && serves_foreign_key(index, c) && !is_served(c, index))
-			return true;
-	return false;
-}
-
-/* "a, b", quoted; NULL where one is gone. */
-static char *
-key_columns(const RelationConstraint *constraint)
-{
-	StringInfoData columns;
-
-	initStringInfo(&columns);
-	for (int i = 0; i < constraint->nkeys; i++)
-	{
-		char *column = relation_column(constraint->table->oid, constraint->keys[i]);
-
-		if (column == NULL)
-			return NULL;
-		appendStringInfo(&columns, "%s%s", i > 0 ? ", " : "", column);
-	}
-	return columns.data;
-}
-
-static bool
 describe_foreign_key(HealthRun *run, const Suspect *suspect, Finding *finding)
 {
 	const RelationConstraint *constraint = suspect->what;
@@ -159,7 +67,6 @@ describe_foreign_key(HealthRun *run, const Suspect *suspect, Finding *finding)
 	char *to = relation_name(constraint->referenced->oid);
 	char *columns = key_columns(constraint);
 	int64 removed = constraint->referenced->stats.deleted;
-	bool partitioned = table->kind == RELKIND_PARTITIONED_TABLE;
 
 	if (name == NULL || from == NULL || to == NULL || columns == NULL)
 		return false;
@@ -180,10 +87,7 @@ describe_foreign_key(HealthRun *run, const Suspect *suspect, Finding *finding)
 				 table->rows,
 				 table->bytes,
 				 removed);
-	finding->remedy =
-		psprintf("CREATE INDEX %sON %s (%s);", partitioned ? "" : "CONCURRENTLY ", from, columns);
-	finding->remedy_lock =
-		partitioned ? "SHARE on the table and its partitions" : LOCK_SHARE_UPDATE;
+	finding->remedy = key_index_sql(constraint, NULL, &finding->remedy_lock);
 	return true;
 }
 
@@ -198,12 +102,8 @@ missing_check_foreign_keys(HealthRun *run)
 		const RelationConstraint *constraint = &relations->constraints[i];
 		const RelationInfo *table = constraint->table;
 
-		if (constraint->kind != CONSTRAINT_FOREIGN || OidIsValid(constraint->parent) ||
-			!constraint->enforced || table == NULL || constraint->referenced == NULL ||
-			!relation_is_users(table))
-			continue;
 		CHECK_FOR_INTERRUPTS();
-		if (!is_served(constraint, NULL))
+		if (key_lacks_index(constraint))
 			suspects_add(&suspects,
 						 table->rows >= threshold_value(&missing_key_rows) ? SEVERITY_WARNING
 																		   : SEVERITY_INFO,
@@ -267,7 +167,7 @@ missing_check_scans(HealthRun *run)
 	Suspects suspects = {0};
 	Scans *roots = NULL;
 	bool reset;
-	double days = (run->now - health_statistics_since(&reset)) / (double) USECS_PER_DAY;
+	double days = (run->now - relations_statistics_since(&reset)) / (double) USECS_PER_DAY;
 
 	for (int i = 0; i < relations->ntables; i++)
 	{

@@ -42,6 +42,7 @@
 #include "health.h"
 #include "monitor.h"
 #include "relations.h"
+#include "suspects.h"
 
 /* With more of them, those that only end with bigint are not read: they do not end. */
 #define FEW_SEQUENCES 5000

@@ -12,6 +12,7 @@
 
 #include "health.h"
 #include "relations.h"
+#include "suspects.h"
 
 static const char *const severities[] = {
 	[SEVERITY_INFO] = "info",

@@ -1,7 +1,7 @@
 /*
  * relations.c
- *		One pass over the catalogs and the cumulative statistics for all checks
- *		that look at relations.
+ *		One pass over the catalogs and the cumulative statistics for all who
+ *		look at many relations.
  *
  * pg_class, pg_index, pg_constraint and pg_inherits are read from end to end,
  * each once, under one snapshot; nothing is asked relation by relation, no
@@ -10,7 +10,7 @@
  * usual way would leave a copy of each in the transaction and a reference to
  * each in the session.
  *
- * Memory: a context of its own under the run's.  Locks: AccessShare on the
+ * Memory: a context of its own under the caller's.  Locks: AccessShare on the
  * catalogs; for each relation a partition lock of the statistics' hash table
  * and then its entry's, shared, for the time of a copy, in the order that the
  * server takes them.
@@ -605,27 +605,15 @@ add_up(Relations *relations)
 }
 
 Relations *
-health_relations(HealthRun *run)
+relations_read(MemoryContext parent)
 {
-	MemoryContext old;
-	Relations *relations = run->relations;
+	MemoryContext old = MemoryContextSwitchTo(
+		AllocSetContextCreate(parent, "pgopt relations", ALLOCSET_DEFAULT_SIZES));
+	Relations *relations = palloc0(sizeof(Relations));
 	Capacity capacity = {0};
 	Pieces pieces = {0};
-	Snapshot snapshot;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 
-	if (relations != NULL)
-	{
-		if (!relations->complete)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the catalogs could not be read")));
-		return relations;
-	}
-
-	old = MemoryContextSwitchTo(
-		AllocSetContextCreate(run->context, "pgopt relations", ALLOCSET_DEFAULT_SIZES));
-	relations = run->relations = palloc0(sizeof(Relations));
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	read_classes(relations, &capacity, snapshot);
 	read_indexes(relations, &pieces, snapshot);
 	read_constraints(relations, &capacity, &pieces, snapshot);
@@ -634,7 +622,6 @@ health_relations(HealthRun *run)
 	UnregisterSnapshot(snapshot);
 	read_all_stats(relations);
 	add_up(relations);
-	relations->complete = true;
 	MemoryContextSwitchTo(old);
 	return relations;
 }
@@ -696,7 +683,7 @@ bytes_text(double bytes)
  * by itself, the earliest of them.
  */
 TimestampTz
-health_statistics_since(bool *reset)
+relations_statistics_since(bool *reset)
 {
 	TimestampTz server;
 	TimestampTz database;
