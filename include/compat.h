@@ -373,4 +373,14 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_collation_is_c(collation) lc_collate_is_c(collation)
 #endif
 
+/* 16 has indexes that summarize, whose columns may change in a HOT update. */
+#if PG_VERSION_NUM >= 160000
+#include "access/amapi.h"
+#define COMPAT_HOT_BLOCKING_COLUMNS  INDEX_ATTR_BITMAP_HOT_BLOCKING
+#define compat_am_is_summarizing(am) (GetIndexAmRoutineByAmId((am), false)->amsummarizing)
+#else
+#define COMPAT_HOT_BLOCKING_COLUMNS  INDEX_ATTR_BITMAP_ALL
+#define compat_am_is_summarizing(am) ((void) (am), false)
+#endif
+
 #endif /* PGOPT_COMPAT_H */

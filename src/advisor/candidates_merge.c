@@ -14,7 +14,8 @@
  * clauses imply.
  *
  * Memory: the set's context for what stays, the current one for what does not.
- * Cost: pairs on the same table with the same first keys, at most MAX_MERGES.
+ * Cost: pairs on the same table with the same first keys, at most a quarter as many
+ * as there are.
  */
 #include "pgopt.h"
 
@@ -26,6 +27,8 @@
 #include "utils/lsyscache.h"
 
 #include "candidates_private.h"
+
+#define MIN_MERGES 16
 
 /* --- what statements look for -------------------------------------------------------------- */
 
@@ -83,7 +86,304 @@ remember_uses(CandidateSet *set, const AdvisorStatement *statement, List *uses)
 	MemoryContextSwitchTo(caller);
 }
 
+/* --- forms -------------------------------------------------------------------------------------- */
+
+static bool
+same_key(const HypotheticalColumn *a, const HypotheticalColumn *b)
+{
+	return a->attnum == b->attnum && a->opclass == b->opclass && a->collation == b->collation &&
+		   a->descending == b->descending && a->nulls_first == b->nulls_first &&
+		   (a->attnum != 0 || equal(a->expression, b->expression));
+}
+
+static bool
+has_key(const HypotheticalIndex *index, int first, int last, const HypotheticalColumn *column)
+{
+	for (int i = first; i < last; i++)
+		if (same_key(&index->columns[i], column))
+			return true;
+	return false;
+}
+
+static bool
+has_attribute(const HypotheticalIndex *index, int ncolumns, AttrNumber attnum)
+{
+	for (int i = 0; i < ncolumns; i++)
+		if (index->columns[i].attnum == attnum)
+			return true;
+	return false;
+}
+
+/* With so many of its keys, and nothing INCLUDEd. */
+static void
+add_prefix(CandidateSet *set, int id, int nkeys)
+{
+	const HypotheticalIndex *index = set->indexes[id];
+	CandidateNotes *notes = &set->private->notes[id];
+	HypotheticalIndex *prefix = hypothetical_make(index->table, "btree", nkeys);
+
+	memcpy(prefix->columns, index->columns, sizeof(HypotheticalColumn) * nkeys);
+	prefix->predicate = index->predicate;
+	candidates_place(set, prefix, Min(notes->free, nkeys), 0);
+}
+
+static void
+add_narrower(CandidateSet *set)
+{
+	int count = set->count;
+
+	for (int i = 0; i < count; i++)
+	{
+		const HypotheticalIndex *index = set->indexes[i];
+
+		if (index->am != BTREE_AM_OID)
+			continue;
+		if (index->ncolumns > index->nkeys)
+			add_prefix(set, i, index->nkeys);
+		if (index->nkeys > 1 && index->predicate == NIL)
+			add_prefix(set, i, 1);
+		if (index->nkeys > 2 && index->predicate == NIL)
+			add_prefix(set, i, index->nkeys - 1);
+	}
+}
+
+/*
+ * One that serves both: a's keys, then b's, then what either INCLUDEs.  b's keys
+ * must begin with a's, in any order where either does not mind; or both begin
+ * with the same key, and b keeps only that one.  NULL where neither is so.
+ */
+static HypotheticalIndex *
+merge_two(CandidateSet *set, int a, int b)
+{
+	const HypotheticalIndex *left = set->indexes[a];
+	const HypotheticalIndex *right = set->indexes[b];
+	int common = left->nkeys;
+	int free_left = set->private->notes[a].free;
+	int free_right = set->private->notes[b].free;
+	const HypotheticalIndex *first = left;
+	HypotheticalIndex *merged;
+	HypotheticalColumn columns[MAX_COLUMNS];
+	int n = 0;
+	int nkeys;
+
+	if (right->nkeys < common)
+		return NULL;
+	for (int i = 0; i < common; i++)
+		if (!has_key(right, 0, common, &left->columns[i]))
+			common = 0;
+	if (common > 0 && free_right < common)
+	{
+		/* b minds: then its order, where a does not */
+		bool same = true;
+
+		for (int i = 0; i < common; i++)
+			same &= same_key(&left->columns[i], &right->columns[i]);
+		if (!same && free_left < common)
+			common = 0;
+		first = right;
+	}
+	if (common == 0)
+	{
+		if (!same_key(&left->columns[0], &right->columns[0]))
+			return NULL;
+		common = left->nkeys;
+		first = left;
+	}
+	for (int i = 0; i < common && n < MAX_COLUMNS; i++)
+		columns[n++] = first->columns[i];
+	for (int i = 0; first == left && i < right->nkeys && n < MAX_COLUMNS; i++)
+		if (!has_key(left, 0, common, &right->columns[i]) &&
+			has_key(right, 0, left->nkeys, &left->columns[0]) &&
+			!has_attribute(left, common, right->columns[i].attnum))
+			columns[n++] = right->columns[i];
+	for (int i = common; first == right && i < right->nkeys && n < MAX_COLUMNS; i++)
+		columns[n++] = right->columns[i];
+	nkeys = n;
+	for (int side = 0; side < 2; side++)
+	{
+		const HypotheticalIndex *from = side == 0 ? left : right;
+
+		for (int i = 0; i < from->ncolumns; i++)
+		{
+			bool there = from->columns[i].attnum == 0;
+
+			for (int j = 0; j < n && !there; j++)
+				there = columns[j].attnum == from->columns[i].attnum;
+			if (there)
+				continue;
+			if (n == MAX_COLUMNS)
+				return NULL;
+			columns[n] = from->columns[i];
+			columns[n].opclass = InvalidOid;
+			columns[n].collation = InvalidOid;
+			columns[n].descending = false;
+			columns[n].nulls_first = false;
+			n++;
+		}
+	}
+	if (nkeys > MAX_KEYS)
+		return NULL;
+	merged = hypothetical_make(left->table, "btree", n);
+	memcpy(merged->columns, columns, sizeof(HypotheticalColumn) * n);
+	merged->nkeys = nkeys;
+	merged->predicate = left->predicate;
+	return merged;
+}
+
+typedef struct Pair
+{
+	int a;
+	int b;
+	double worth;
+} Pair;
+
+static int
+compare_pairs(const void *a, const void *b)
+{
+	const Pair *left = a;
+	const Pair *right = b;
+
+	return left->worth > right->worth ? -1 : left->worth < right->worth;
+}
+
+/* Those first that help most together. */
+static void
+add_merges(CandidateSet *set)
+{
+	int count = set->count;
+	int limit = Max(count / 4, MIN_MERGES);
+	int npairs = 0;
+	int size = 1024;
+	Pair *pairs = palloc(sizeof(Pair) * size);
+
+	for (int a = 0; a < count; a++)
+	{
+		const HypotheticalIndex *left = set->indexes[a];
+
+		CHECK_FOR_INTERRUPTS();
+		if (left->am != BTREE_AM_OID)
+			continue;
+		for (int b = 0; b < count; b++)
+		{
+			const HypotheticalIndex *right = set->indexes[b];
+
+			if (a == b || right->table != left->table || right->am != BTREE_AM_OID ||
+				!has_key(right, 0, left->nkeys, &left->columns[0]) ||
+				!equal(left->predicate, right->predicate))
+				continue;
+			if (npairs == size)
+				pairs = repalloc(pairs, sizeof(Pair) * (size *= 2));
+			pairs[npairs].a = a;
+			pairs[npairs].b = b;
+			pairs[npairs++].worth = set->private->notes[a].worth + set->private->notes[b].worth;
+		}
+	}
+	qsort(pairs, npairs, sizeof(Pair), compare_pairs);
+	for (int i = 0; i < npairs && set->count < count + limit; i++)
+	{
+		HypotheticalIndex *merged = merge_two(set, pairs[i].a, pairs[i].b);
+
+		if (merged != NULL)
+			candidates_place(set, merged, 0, 0);
+	}
+	pfree(pairs);
+}
+
+/* --- who is served --------------------------------------------------------------------------------- */
+
+typedef struct Service
+{
+	int id;
+	int kind; /* narrow first, then those that spare the table, then others */
+	double worth;
+} Service;
+
+static int
+compare_services(const void *a, const void *b)
+{
+	const Service *left = a;
+	const Service *right = b;
+
+	if (left->kind != right->kind)
+		return left->kind - right->kind;
+	return left->worth > right->worth ? -1 : left->worth < right->worth;
+}
+
+/* How it would serve: 0 to 2, -1 = not at all. */
+static int
+service_of(const HypotheticalIndex *index, const StatementUse *use)
+{
+	const HypotheticalColumn *first = &index->columns[0];
+	bool searched;
+	bool covering = use->needed != NULL && index->am == BTREE_AM_OID;
+	int member = -1;
+
+	if (index->table != use->table)
+		return -1;
+	searched = first->attnum != 0 ? bms_is_member(column_member(first->attnum), use->columns)
+								  : list_member(use->expressions, first->expression);
+	while (covering && (member = bms_next_member(use->needed, member)) >= 0)
+		covering =
+			has_attribute(index, index->ncolumns, member + FirstLowInvalidHeapAttributeNumber);
+	if (!searched && !covering && index->predicate == NIL)
+		return -1;
+	if (index->predicate != NIL && !predicate_implied_by(index->predicate, use->clauses, false))
+		return -1;
+	if (index->nkeys == index->ncolumns)
+		return 0;
+	return covering ? 1 : 2;
+}
+
+static void
+assign_statements(CandidateSet *set)
+{
+	Service *services = palloc(sizeof(Service) * Max(set->count, 1));
+
+	for (int statement = 0; statement < set->nstatements; statement++)
+	{
+		Bitmapset **own = &set->of_statement[statement];
+		int limit = Max(MAX_PER_STATEMENT, bms_num_members(*own) + MAX_PER_STATEMENT / 4);
+		int nservices = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int i = 0; i < set->count; i++)
+		{
+			int kind = -1;
+			ListCell *cell;
+
+			if (bms_is_member(i, *own))
+				continue;
+			foreach(cell, set->private->uses)
+			{
+				const StatementUse *use = lfirst(cell);
+				int one;
+
+				if (use->statement != statement)
+					continue;
+				one = service_of(set->indexes[i], use);
+				if (one >= 0 && (kind < 0 || one < kind))
+					kind = one;
+			}
+			if (kind < 0)
+				continue;
+			services[nservices].id = i;
+			services[nservices].kind = kind;
+			services[nservices++].worth = set->private->notes[i].worth;
+		}
+		qsort(services, nservices, sizeof(Service), compare_services);
+		for (int i = 0; i < nservices && bms_num_members(*own) < limit; i++)
+			*own = bms_add_member(*own, services[i].id);
+	}
+	pfree(services);
+}
+
 void
 candidates_merge(CandidateSet *set)
 {
+	MemoryContext caller = MemoryContextSwitchTo(set->context);
+
+	add_narrower(set);
+	add_merges(set);
+	assign_statements(set);
+	MemoryContextSwitchTo(caller);
 }

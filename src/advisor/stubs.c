@@ -47,22 +47,11 @@ WEAK void
 workload_new_period(void)
 {
 }
-WEAK double
-hypothetical_insert_cost(const HypotheticalIndex *index)
-{
-	MISSING;
-	return 0;
-}
 WEAK Selection *
 selection_run(List *statements, const SelectionGoal *goal, SelectionProgress progress)
 {
 	MISSING;
 	return NULL;
-}
-WEAK void
-writes_price(const HypotheticalIndex *index, List *statements, WriteCost *cost)
-{
-	MISSING;
 }
 
 
