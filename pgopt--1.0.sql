@@ -1796,6 +1796,31 @@ GRANT EXECUTE ON FUNCTION pgopt_advisor_progress() TO pg_monitor;
 
 -- Slow statements explained
 
+CREATE FUNCTION pgopt_explain_slow(
+	queryid bigint, run boolean DEFAULT false,
+	OUT step integer, OUT problem text, OUT share real, OUT what text, OUT evidence jsonb, OUT remedy text,
+	OUT cost_before double precision, OUT cost_after double precision)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT ROWS 10 COST 1000000;
+COMMENT ON FUNCTION pgopt_explain_slow(bigint, boolean) IS
+	'what makes a statement slow, and what would help: a row for the statement, then its problems, worst first, with their share of its time (or of its cost, where no times were taken) and the planner''s cost before and after where the remedy was priced; from the plan that was measured when it was slow, else from an estimate; run runs it now, as the user who ran it, if it only reads';
+REVOKE ALL ON FUNCTION pgopt_explain_slow(bigint, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_explain_slow(bigint, boolean) TO pg_read_all_stats;
+
+CREATE FUNCTION pgopt_explain_slow_plan(queryid bigint, run boolean DEFAULT false) RETURNS text
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT COST 1000000;
+COMMENT ON FUNCTION pgopt_explain_slow_plan(bigint, boolean) IS
+	'the plan that pgopt_explain_slow() looks at, as text; null where there is none';
+REVOKE ALL ON FUNCTION pgopt_explain_slow_plan(bigint, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_explain_slow_plan(bigint, boolean) TO pg_read_all_stats;
+
+CREATE FUNCTION pgopt_explain_slow_json(queryid bigint, run boolean DEFAULT false) RETURNS jsonb
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT COST 1000000;
+COMMENT ON FUNCTION pgopt_explain_slow_json(bigint, boolean) IS
+	'what pgopt_explain_slow() says, and the plan, for programs';
+REVOKE ALL ON FUNCTION pgopt_explain_slow_json(bigint, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_explain_slow_json(bigint, boolean) TO pg_read_all_stats;
+
 -- End of slow statements explained
 
 -- ---------------------------------------------------------------------------

@@ -348,6 +348,27 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_attrmap_by_name(in, out) build_attrmap_by_name((in), (out))
 #endif
 
+/* 17 counts the memory of planning too; 18 has EXPLAIN's own structures in headers of their own. */
+#include "commands/explain.h"
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+#if PG_VERSION_NUM >= 170000
+#define compat_ExplainOnePlan(plan, es, text, params, planning) \
+	ExplainOnePlan((plan), NULL, (es), (text), (params), NULL, (planning), NULL, NULL)
+#else
+#define compat_ExplainOnePlan(plan, es, text, params, planning) \
+	ExplainOnePlan((plan), NULL, (es), (text), (params), NULL, (planning), NULL)
+#endif
+
+/* 18 keeps with the statement what prunes partitions when execution begins. */
+#if PG_VERSION_NUM >= 180000
+#define compat_no_pruning(append) ((append)->part_prune_index = -1)
+#else
+#define compat_no_pruning(append) ((append)->part_prune_info = NULL)
+#endif
+
 /* 18 writes what does not return before a declaration instead of after it. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))
