@@ -404,4 +404,13 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_am_is_summarizing(am) ((void) (am), false)
 #endif
 
+/* 18 has a set operation's inputs apart, and says of a path key which way it compares, not by which strategy. */
+#if PG_VERSION_NUM >= 180000
+#define compat_setop_children(path)   list_make2((path)->leftpath, (path)->rightpath)
+#define compat_pathkey_direction(key) ((int) (key)->pk_cmptype)
+#else
+#define compat_setop_children(path)   list_make1((path)->subpath)
+#define compat_pathkey_direction(key) ((key)->pk_strategy)
+#endif
+
 #endif /* PGOPT_COMPAT_H */

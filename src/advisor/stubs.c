@@ -47,12 +47,6 @@ WEAK void
 workload_new_period(void)
 {
 }
-WEAK Selection *
-selection_run(List *statements, const SelectionGoal *goal, SelectionProgress progress)
-{
-	MISSING;
-	return NULL;
-}
 
 
 WEAK void

@@ -1,0 +1,624 @@
+/*
+ * search_set.c
+ *		The search for the best set of candidates; selection.c says how.
+ */
+#include "pgopt.h"
+
+#include <math.h>
+
+#include "miscadmin.h"
+#include "utils/float.h"
+#include "utils/rel.h"
+
+#include "search_set.h"
+
+/*
+ * Weight of the mean of relative costs against the logarithm of their sum.
+ * Beyond 2 the sum suffers, below 1/2 small statements are not heard.
+ */
+#define VOICE 1.0
+
+/* An index as large as all of the tables must make things better by this. */
+#define SPACE 0.02
+
+/* What a move must bring, and what must help one statement by how much. */
+#define MIN_GAIN       0.0005
+#define HELP_STATEMENT 0.04
+
+/* Statements that are too cheap to be heard: a call, and their share of all. */
+#define NEGLIGIBLE_COST  20.0
+#define NEGLIGIBLE_SHARE 1e-7
+
+/* A difference that is not worth a planner call. */
+#define UNCHANGED      0.005
+
+#define MAX_GROUP      4
+#define EXCHANGE_TRIES 3 /* replacements that are confirmed for each index that might go */
+#define MAX_EXCHANGES  24
+
+/* A set under way, and what each statement costs with it. */
+typedef struct State
+{
+	Bitmapset *set;
+	double bytes;
+	double *costs; /* by statement */
+	double time;   /* of all, as a share of today's, writing included */
+	double mean;
+	double loss;
+} State;
+
+/* Candidates to be added together. */
+typedef struct Move
+{
+	Bitmapset *add;
+	Bitmapset *statements;
+	double bytes; /* of those that are not there yet */
+	int count;    /* of them */
+	double gain;
+	int reckoned; /* at which step; -1 = never */
+	bool confirmed;
+} Move;
+
+/* --- judging ---------------------------------------------------------------------------- */
+
+static double
+loss_of(const Search *search, double time, double mean, double bytes)
+{
+	return log(Max(time, 1e-12)) + VOICE * mean + search->byte_price * bytes;
+}
+
+static double
+set_bytes(const Search *search, const Bitmapset *set)
+{
+	double bytes = 0;
+	int i = -1;
+
+	while ((i = bms_next_member(set, i)) >= 0)
+		bytes += search->bytes[i];
+	return bytes;
+}
+
+static double
+write_share(const Search *search, const Bitmapset *set)
+{
+	double share = 0;
+	int i = -1;
+
+	while ((i = bms_next_member(set, i)) >= 0)
+		share += search->writes[i].cost * search->write_unit;
+	return share;
+}
+
+static State *
+make_state(Search *search, const Bitmapset *set, bool confirm)
+{
+	State *state = palloc0(sizeof(State));
+
+	state->set = bms_copy(set);
+	state->bytes = set_bytes(search, set);
+	state->costs = palloc0(Max(search->nstatements, 1) * sizeof(double));
+	state->time = write_share(search, set);
+	for (int s = 0; s < search->nstatements; s++)
+	{
+		double today = costs_today(search->model, s);
+		double part = 1;
+
+		if (!costs_known(search->model, s))
+			continue;
+		state->costs[s] = confirm ? costs_confirm(search->model, s, set)
+								  : costs_reckon(search->model, s, set, NULL);
+		if (today > 0)
+			part = state->costs[s] / today;
+		state->time += search->time[s] * part;
+		state->mean += search->voice[s] * part;
+	}
+	state->loss = loss_of(search, state->time, state->mean, state->bytes);
+	return state;
+}
+
+static void
+free_state(State *state)
+{
+	bms_free(state->set);
+	pfree(state->costs);
+	pfree(state);
+}
+
+double
+search_loss(Search *search, const Bitmapset *set, bool confirm)
+{
+	State *state = make_state(search, set, confirm);
+	double loss = state->loss;
+
+	free_state(state);
+	return loss;
+}
+
+/* Loss with another set that makes a difference to these statements only.  helped: the largest share that one of them gains. */
+static double
+loss_with(Search *search, const State *state, const Bitmapset *set, const Bitmapset *statements,
+		  bool confirm, double *helped)
+{
+	double time = state->time + write_share(search, set) - write_share(search, state->set);
+	double mean = state->mean;
+	double most = 0;
+	int s = -1;
+
+	while ((s = bms_next_member(statements, s)) >= 0)
+	{
+		double today = costs_today(search->model, s);
+		double now = state->costs[s];
+		double then;
+
+		if (!costs_known(search->model, s) || today <= 0)
+			continue;
+		then = costs_reckon(search->model, s, set, NULL);
+		if (confirm && fabs(then - now) > UNCHANGED * now)
+			then = costs_confirm(search->model, s, set);
+		time += search->time[s] * (then - now) / today;
+		mean += search->voice[s] * (then - now) / today;
+		if (search->voice[s] > 0 && now > 0)
+			most = Max(most, (now - then) / now);
+	}
+	if (helped != NULL)
+		*helped = most;
+	return loss_of(search, time, mean, set_bytes(search, set));
+}
+
+static Bitmapset *
+statements_of(const Search *search, const Bitmapset *set)
+{
+	Bitmapset *statements = NULL;
+	int i = -1;
+
+	while ((i = bms_next_member(set, i)) >= 0)
+		statements = bms_add_members(statements, search->statements_of[i]);
+	return statements;
+}
+
+static bool
+fits(const Search *search, double bytes, int count)
+{
+	return bytes <= search->goal.budget &&
+		   (search->goal.max_indexes == 0 || count <= search->goal.max_indexes);
+}
+
+/* --- adding ------------------------------------------------------------------------------- */
+
+static void
+add_move(Search *search, List **moves, const Bitmapset *add)
+{
+	Move *move = palloc0(sizeof(Move));
+
+	move->add = bms_copy(add);
+	move->statements = statements_of(search, add);
+	move->reckoned = -1;
+	*moves = lappend(*moves, move);
+}
+
+/* Every candidate that does anything for anybody, and what plans read together. */
+static List *
+make_moves(Search *search)
+{
+	List *moves = NIL;
+	State *none = make_state(search, NULL, false);
+	Bitmapset *in_groups = NULL;
+	ListCell *cell;
+
+	foreach(cell, search->groups)
+		in_groups = bms_add_members(in_groups, lfirst(cell));
+	for (int i = 0; i < search->candidates->count; i++)
+	{
+		Bitmapset *alone = bms_make_singleton(i);
+		double helped;
+
+		CHECK_FOR_INTERRUPTS();
+		(void) loss_with(search, none, alone, search->statements_of[i], false, &helped);
+		if (helped >= HELP_STATEMENT || bms_is_member(i, in_groups))
+			add_move(search, &moves, alone);
+		bms_free(alone);
+	}
+	foreach(cell, search->groups)
+		add_move(search, &moves, lfirst(cell));
+	free_state(none);
+	return moves;
+}
+
+/* What is the move worth now?  Negative: nothing, or it does not fit. */
+static void
+price_move(Search *search, const State *state, Move *move, bool confirm)
+{
+	Bitmapset *set = bms_union(state->set, move->add);
+	double helped = 0;
+
+	move->bytes = set_bytes(search, set) - state->bytes;
+	move->count = bms_num_members(set) - bms_num_members(state->set);
+	move->gain = -1;
+	move->confirmed = confirm;
+	if (move->count > 0 && fits(search, state->bytes + move->bytes, bms_num_members(set)))
+	{
+		move->gain =
+			state->loss - loss_with(search, state, set, move->statements, confirm, &helped);
+		if (helped < HELP_STATEMENT)
+			move->gain = -1;
+	}
+	bms_free(set);
+}
+
+static void
+make_move(Search *search, State *state, const Move *move)
+{
+	Bitmapset *set = bms_union(state->set, move->add);
+	State *next = make_state(search, set, false);
+
+	bms_free(set);
+	bms_free(state->set);
+	pfree(state->costs);
+	*state = *next;
+	pfree(next);
+}
+
+/* Adds what is best until nothing fits or helps.  by_byte: best for its size. */
+static void
+add_greedily(Search *search, State *state, List *moves, bool by_byte)
+{
+	int *changed = palloc0(Max(search->nstatements, 1) * sizeof(int));
+	ListCell *cell;
+
+	foreach(cell, moves)
+		((Move *) lfirst(cell))->reckoned = -1;
+	for (int step = 1;; step++)
+	{
+		Move *best = NULL;
+		double best_score = 0;
+		int count = bms_num_members(state->set);
+
+		CHECK_FOR_INTERRUPTS();
+		foreach(cell, moves)
+		{
+			Move *move = lfirst(cell);
+			bool stale = move->reckoned < 0;
+			double score;
+			int s = -1;
+
+			while (!stale && (s = bms_next_member(move->statements, s)) >= 0)
+				stale = changed[s] > move->reckoned;
+			if (stale)
+			{
+				price_move(search, state, move, false);
+				move->reckoned = step;
+			}
+			if (move->gain < MIN_GAIN ||
+				!fits(search, state->bytes + move->bytes, count + move->count))
+				continue;
+			score = by_byte ? move->gain / move->bytes : move->gain;
+			if (best == NULL || score > best_score)
+			{
+				best = move;
+				best_score = score;
+			}
+		}
+		if (best == NULL)
+			break;
+		if (!best->confirmed)
+		{
+			int calls = costs_planner_calls(search->model);
+			int s = -1;
+
+			price_move(search, state, best, true);
+			if (costs_planner_calls(search->model) > calls)
+				while ((s = bms_next_member(best->statements, s)) >= 0)
+					changed[s] = step;
+			best->reckoned = step;
+		}
+		else
+		{
+			int s = -1;
+
+			make_move(search, state, best);
+			while ((s = bms_next_member(best->statements, s)) >= 0)
+				changed[s] = step;
+			best->reckoned = -1;
+		}
+	}
+	pfree(changed);
+}
+
+/* --- taking away ----------------------------------------------------------------------------- */
+
+/* The member whose loss hurts least, for each byte or at all; -1 where there is none. */
+static int
+least_missed(Search *search, const State *state, bool by_byte, double *worse)
+{
+	int best = -1;
+	double best_score = 0;
+	int i = -1;
+
+	while ((i = bms_next_member(state->set, i)) >= 0)
+	{
+		Bitmapset *set = bms_del_member(bms_copy(state->set), i);
+		double loss =
+			loss_with(search, state, set, search->statements_of[i], false, NULL) - state->loss;
+		double score = by_byte ? loss / search->bytes[i] : loss;
+
+		CHECK_FOR_INTERRUPTS();
+		if (best < 0 || score < best_score)
+		{
+			best = i;
+			best_score = score;
+			*worse = loss;
+		}
+		bms_free(set);
+	}
+	return best;
+}
+
+static State *
+without(Search *search, const State *state, int index, bool confirm)
+{
+	Bitmapset *set = bms_del_member(bms_copy(state->set), index);
+	State *result = make_state(search, set, confirm);
+
+	bms_free(set);
+	return result;
+}
+
+/* Takes away until it fits. */
+static State *
+relax(Search *search, State *state)
+{
+	while (!fits(search, state->bytes, bms_num_members(state->set)))
+	{
+		double worse;
+		int index = least_missed(search, state, true, &worse);
+		State *next = without(search, state, index, false);
+
+		free_state(state);
+		state = next;
+	}
+	return state;
+}
+
+/* Takes away what does next to nothing for the rest. */
+static State *
+trim(Search *search, State *state)
+{
+	for (;;)
+	{
+		double worse;
+		int index = least_missed(search, state, false, &worse);
+		State *next;
+
+		if (index < 0 || worse >= MIN_GAIN)
+			return state;
+		next = without(search, state, index, true);
+		if (next->loss - state->loss >= MIN_GAIN)
+		{
+			/* It only seemed so; now that it is known, another is the least missed. */
+			double known;
+
+			free_state(next);
+			next = make_state(search, state->set, false);
+			free_state(state);
+			state = next;
+			if (least_missed(search, state, false, &known) == index && known >= MIN_GAIN)
+				return state;
+			if (known == worse)
+				return state;
+			continue;
+		}
+		free_state(state);
+		state = next;
+	}
+}
+
+/* --- exchanging -------------------------------------------------------------------------------- */
+
+/* One of the set for others: the first exchange that makes it better; NULL where none does. */
+static State *
+exchange(Search *search, const State *state, List *moves)
+{
+	int i = -1;
+
+	while ((i = bms_next_member(state->set, i)) >= 0)
+	{
+		State *less = without(search, state, i, false);
+		ListCell *cell;
+
+		CHECK_FOR_INTERRUPTS();
+		for (int try = 0; try < EXCHANGE_TRIES; try++)
+		{
+			Move *best = NULL;
+			State *next;
+
+			foreach(cell, moves)
+			{
+				Move *move = lfirst(cell);
+
+				if (bms_is_member(i, move->add) || (try > 0 && move->confirmed))
+					continue;
+				price_move(search, less, move, false);
+				if (move->gain > 0 && (best == NULL || move->gain > best->gain))
+					best = move;
+			}
+			if (best == NULL || less->loss - best->gain > state->loss - MIN_GAIN)
+				break;
+			price_move(search, less, best, true);
+			if (less->loss - best->gain > state->loss - MIN_GAIN)
+				continue;
+			next = make_state(search, less->set, true);
+			free_state(less);
+			make_move(search, next, best);
+			if (next->loss < state->loss - MIN_GAIN)
+				return next;
+			free_state(next);
+			less = without(search, state, i, false);
+		}
+		free_state(less);
+	}
+	return NULL;
+}
+
+static State *
+improve(Search *search, State *state, List *moves)
+{
+	for (int i = 0; i < MAX_EXCHANGES; i++)
+	{
+		State *next = exchange(search, state, moves);
+
+		if (next == NULL)
+			break;
+		free_state(state);
+		state = next;
+		add_greedily(search, state, moves, false);
+	}
+	return trim(search, state);
+}
+
+/* --- the search ----------------------------------------------------------------------------------- */
+
+Bitmapset *
+search_run(Search *search, SelectionProgress progress)
+{
+	List *moves = make_moves(search);
+	State *best = NULL;
+	SelectionGoal goal = search->goal;
+
+	for (int start = 0; start < 3; start++)
+	{
+		State *state = make_state(search, NULL, false);
+
+		if (progress != NULL)
+			progress("selecting", start, 3, costs_planner_calls(search->model));
+		if (start == 2)
+		{
+			search->goal.budget = get_float8_infinity();
+			search->goal.max_indexes = 0;
+			add_greedily(search, state, moves, false);
+			search->goal = goal;
+			state = relax(search, state);
+			add_greedily(search, state, moves, false);
+		}
+		else
+			add_greedily(search, state, moves, start == 0);
+		state = improve(search, state, moves);
+		if (best == NULL || state->loss < best->loss - MIN_GAIN / 10)
+			best = state;
+	}
+	return best->set;
+}
+
+/* What the times say, or where they are not known the planner. */
+static void
+weigh_statements(Search *search)
+{
+	double known_time = 0;
+	double known_cost = 0;
+	double total = 0;
+	double unit;
+	int heard = 0;
+
+	for (int s = 0; s < search->nstatements; s++)
+	{
+		const AdvisorStatement *statement = search->statements[s];
+
+		if (costs_known(search->model, s) && statement->milliseconds > 0)
+		{
+			known_time += statement->milliseconds;
+			known_cost += statement->calls * costs_today(search->model, s);
+		}
+	}
+	unit = known_time > 0 && known_cost > 0 ? known_time / known_cost : 1;
+	for (int s = 0; s < search->nstatements; s++)
+	{
+		const AdvisorStatement *statement = search->statements[s];
+
+		if (!costs_known(search->model, s))
+			continue;
+		search->time[s] = statement->milliseconds > 0
+							  ? statement->milliseconds
+							  : statement->calls * costs_today(search->model, s) * unit;
+		total += search->time[s];
+	}
+	total = Max(total, 1e-9);
+	search->write_unit = unit / total;
+	for (int s = 0; s < search->nstatements; s++)
+	{
+		search->time[s] /= total;
+		if (costs_known(search->model, s) && search->time[s] >= NEGLIGIBLE_SHARE &&
+			costs_today(search->model, s) >= NEGLIGIBLE_COST)
+		{
+			search->voice[s] = 1;
+			heard++;
+		}
+	}
+	for (int s = 0; s < search->nstatements; s++)
+		search->voice[s] /= Max(heard, 1);
+}
+
+static bool
+group_is_known(const List *groups, const Bitmapset *set)
+{
+	ListCell *cell;
+
+	foreach(cell, groups)
+		if (bms_equal(lfirst(cell), set))
+			return true;
+	return false;
+}
+
+Search *
+search_create(CostModel *model, List *statements, CandidateSet *candidates,
+			  const SelectionGoal *goal)
+{
+	Search *search = palloc0(sizeof(Search));
+	int n = list_length(statements);
+	List *tables = NIL;
+	double table_bytes = 0;
+	ListCell *cell;
+
+	search->model = model;
+	search->candidates = candidates;
+	search->goal = *goal;
+	search->nstatements = n;
+	search->statements = palloc0(Max(n, 1) * sizeof(AdvisorStatement *));
+	search->time = palloc0(Max(n, 1) * sizeof(double));
+	search->voice = palloc0(Max(n, 1) * sizeof(double));
+	search->bytes = palloc0(Max(candidates->count, 1) * sizeof(double));
+	search->writes = palloc0(Max(candidates->count, 1) * sizeof(WriteCost));
+	search->statements_of = palloc0(Max(candidates->count, 1) * sizeof(Bitmapset *));
+	foreach(cell, statements)
+	{
+		AdvisorStatement *statement = lfirst(cell);
+		int i = -1;
+
+		search->statements[statement->id] = statement;
+		while ((i = bms_next_member(costs_relevant(model, statement->id), i)) >= 0)
+			search->statements_of[i] = bms_add_member(search->statements_of[i], statement->id);
+	}
+	for (int s = 0; s < n; s++)
+		foreach(cell, costs_groups(model, s))
+			if (bms_num_members(lfirst(cell)) <= MAX_GROUP &&
+				!group_is_known(search->groups, lfirst(cell)))
+				search->groups = lappend(search->groups, lfirst(cell));
+	for (int i = 0; i < candidates->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		search->bytes[i] = candidates->indexes[i]->bytes;
+		writes_price(candidates->indexes[i], statements, &search->writes[i]);
+		tables = list_append_unique_oid(tables, candidates->indexes[i]->table);
+	}
+	foreach(cell, tables)
+	{
+		Relation table = RelationIdGetRelation(lfirst_oid(cell));
+
+		if (RelationIsValid(table))
+		{
+			table_bytes += (double) table->rd_rel->relpages * BLCKSZ;
+			RelationClose(table);
+		}
+	}
+	search->byte_price = SPACE / Max(table_bytes, BLCKSZ);
+	weigh_statements(search);
+	return search;
+}
