@@ -166,6 +166,7 @@ search_build(Relation heap, Relation index, IndexInfo *info)
 
 	if (RelationGetNumberOfBlocks(index) != 0)
 		elog(ERROR, "index \"%s\" already contains data", RelationGetRelationName(index));
+	search_depend_on_config(RelationGetRelid(index));
 	fill_meta(index, &meta);
 	search_create_pages(index, MAIN_FORKNUM, &meta, true);
 	set_up_analysis(heap, index, info);

@@ -56,6 +56,7 @@ void
 search_handler_init(void)
 {
 	search_register_options();
+	search_dependency_init();
 	if (process_shared_preload_libraries_in_progress)
 		merge_queue_init();
 }

@@ -17,7 +17,7 @@
 #define SEARCH_PROC_COMPARE 1 /* filter columns: as btree's */
 #define SEARCH_PROC_OPTIONS 2 /* text columns: weight */
 
-/* Registers the reloptions; called once by search_init(). */
+/* Registers the reloptions and hooks; called once by search_init(). */
 extern void search_handler_init(void);
 
 extern void search_costestimate(struct PlannerInfo *root, struct IndexPath *path, double loop_count,

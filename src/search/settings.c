@@ -67,7 +67,7 @@ typedef struct TextOptions
 
 static relopt_kind option_kind;
 
-/* Moves when any text search configuration is made, dropped or renamed: indexes do not depend on theirs. */
+/* Moves when any text search configuration is made, dropped or renamed: an index names its own. */
 static uint32 config_epoch = 0;
 static bool watches_configs = false;
 
@@ -128,13 +128,17 @@ validate_config(const char *name)
 }
 
 static const char *
-config_name(Relation index)
+config_name(const bytea *options)
 {
-	SearchOptions *options = (SearchOptions *) index->rd_options;
+	int offset = options == NULL ? 0 : ((const SearchOptions *) options)->text_config;
 
-	if (options == NULL || options->text_config == 0)
-		return DEFAULT_CONFIG;
-	return (const char *) options + options->text_config;
+	return offset == 0 ? DEFAULT_CONFIG : (const char *) options + offset;
+}
+
+Oid
+search_config_of(const bytea *options)
+{
+	return find_config(config_name(options));
 }
 
 Oid
@@ -146,7 +150,7 @@ search_config(Relation index)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("text search configuration \"%s\" of index \"%s\" does not exist",
-						config_name(index),
+						config_name(index->rd_options),
 						RelationGetRelationName(index)),
 				 errhint("Create it again, or choose another one with ALTER INDEX %s SET "
 						 "(text_config = '...') and REINDEX INDEX %s.",
@@ -316,7 +320,7 @@ search_settings(Relation index)
 		if (settings->config_epoch != config_epoch)
 		{
 			uint32 epoch = config_epoch;
-			Oid config = find_config(config_name(index));
+			Oid config = search_config_of(index->rd_options);
 
 			/* the look-up may have thrown the settings away */
 			if (index->rd_amcache == NULL)
@@ -360,7 +364,7 @@ search_settings(Relation index)
 	settings->positions = options != NULL ? options->positions : true;
 	settings->pending_limit = options != NULL ? options->pending_limit : DEFAULT_PENDING_LIMIT;
 	settings->config_epoch = config_epoch;
-	settings->config = find_config(config_name(index));
+	settings->config = search_config_of(index->rd_options);
 	read_built(settings, index);
 
 	/* Looking up catalogs may have made another one meanwhile. */

@@ -48,11 +48,20 @@ extern const SearchSettings *search_settings(Relation index);
 /* The index's text search configuration; ERRCODE_UNDEFINED_OBJECT with its name and a hint when it is not there. */
 extern Oid search_config(Relation index);
 
+/* The same by the reloptions alone, as search_options() returns them (may be NULL); InvalidOid when it is not there. */
+extern Oid search_config_of(const bytea *options);
+
+/* Records that an index depends on its configuration, and on no other one; does nothing to other relations. */
+extern void search_depend_on_config(Oid index);
+
 /* Opens an index for reading; an error when it is none of pgopt_bm25, or is not there to be read. */
 extern Relation search_open_index(Oid index, LOCKMODE lockmode);
 
 /* Registers the reloptions (settings.c). */
 extern void search_register_options(void);
+
+/* Watches indexes that are made or altered (dependency.c). */
+extern void search_dependency_init(void);
 
 /* amoptions. */
 extern bytea *search_options(Datum reloptions, bool validate);
