@@ -1721,6 +1721,101 @@ REVOKE ALL ON FUNCTION pgopt.search_exhaustive(regclass, text, integer, integer)
 -- Workload: what statements the server runs
 -- ---------------------------------------------------------------------------
 
+CREATE TABLE pgopt.workload_statements (
+	queryid bigint NOT NULL,
+	userid oid NOT NULL,
+	command bigint NOT NULL,
+	first_seen timestamptz NOT NULL,
+	query text,
+	search_path text,
+	template boolean,
+	param_types oid[],
+	PRIMARY KEY (queryid, userid)
+);
+COMMENT ON TABLE pgopt.workload_statements IS 'statements that were captured, each by its query id and who ran it';
+COMMENT ON COLUMN pgopt.workload_statements.template IS 'the text was put together by pgopt, with parameters for variables (or for all constants), and stands for samples without a text';
+
+CREATE TABLE pgopt.workload_samples (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	queryid bigint NOT NULL,
+	userid oid NOT NULL,
+	captured_at timestamptz NOT NULL,
+	query text,
+	search_path text NOT NULL,
+	param_types oid[] NOT NULL,
+	param_values text[] NOT NULL,
+	param_known boolean[] NOT NULL,
+	milliseconds double precision NOT NULL,
+	rows double precision NOT NULL,
+	plan text
+);
+CREATE INDEX workload_samples_statement ON pgopt.workload_samples (queryid, userid);
+COMMENT ON TABLE pgopt.workload_samples IS 'single executions of captured statements, at most eight of each: texts as they were sent, or parameters; plans of slow ones';
+
+CREATE TABLE pgopt.workload_history (
+	queryid bigint NOT NULL,
+	userid oid NOT NULL,
+	period_start timestamptz NOT NULL,
+	period_end timestamptz NOT NULL,
+	calls double precision NOT NULL,
+	milliseconds double precision NOT NULL,
+	squares double precision NOT NULL,
+	rows double precision NOT NULL,
+	PRIMARY KEY (queryid, userid, period_start)
+) WITH (fillfactor = 70);
+CREATE INDEX workload_history_period_start ON pgopt.workload_history (period_start);
+COMMENT ON TABLE pgopt.workload_history IS 'executions of captured statements by periods: one ends each hour, and when an index was made, rebuilt or dropped; kept for pgopt.workload_retention';
+COMMENT ON COLUMN pgopt.workload_history.period_end IS 'the last execution in it';
+COMMENT ON COLUMN pgopt.workload_history.squares IS 'sum of the squares of the executions'' milliseconds';
+
+REVOKE ALL ON pgopt.workload_statements, pgopt.workload_samples, pgopt.workload_history FROM PUBLIC;
+REVOKE ALL ON SEQUENCE pgopt.workload_samples_id_seq FROM PUBLIC;
+
+CREATE FUNCTION pgopt_workload(
+	OUT queryid bigint, OUT userid oid, OUT username name, OUT calls bigint,
+	OUT total_ms double precision, OUT mean_ms double precision, OUT rows bigint, OUT samples integer,
+	OUT captured boolean, OUT first_seen timestamptz, OUT last_seen timestamptz, OUT query text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE ROWS 1000 COST 100000;
+COMMENT ON FUNCTION pgopt_workload() IS
+	'what this database has run since pgopt captures it (statements that read or write tables), most time first; captured is false for what only pg_stat_statements knows; for pg_read_all_stats; costs a read of what is kept';
+REVOKE ALL ON FUNCTION pgopt_workload() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_workload() TO pg_read_all_stats;
+
+CREATE FUNCTION pgopt_workload_samples(
+	queryid bigint,
+	OUT captured_at timestamptz, OUT username name, OUT query text, OUT search_path text,
+	OUT parameters jsonb, OUT duration_ms double precision, OUT rows bigint, OUT has_plan boolean)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT ROWS 10 COST 1000;
+COMMENT ON FUNCTION pgopt_workload_samples(bigint) IS
+	'single executions of a statement that were captured, newest first, with their parameters as text (those that are known); for pg_read_all_stats';
+REVOKE ALL ON FUNCTION pgopt_workload_samples(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_workload_samples(bigint) TO pg_read_all_stats;
+
+CREATE FUNCTION pgopt_workload_status(
+	OUT capturing boolean, OUT reason text, OUT constants boolean, OUT since timestamptz,
+	OUT period_start timestamptz, OUT last_written timestamptz,
+	OUT statements bigint, OUT statements_evicted bigint, OUT statements_lost bigint,
+	OUT memory_used bigint, OUT memory_size bigint,
+	OUT samples_dropped bigint, OUT samples_too_long bigint, OUT samples_failed bigint)
+RETURNS record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgopt_workload_status() IS
+	'whether statements are captured here, and if not, why; since when; of the whole server, since its start: statements in shared memory, those that went for want of room (lost: with counts that were not written yet), bytes of samples that wait to be written, and samples that found no room, were longer than 64 kB, or failed';
+REVOKE ALL ON FUNCTION pgopt_workload_status() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_workload_status() TO pg_monitor;
+
+CREATE FUNCTION pgopt_workload_reset() RETURNS void
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgopt_workload_reset() IS 'forgets all that was captured in this database';
+REVOKE ALL ON FUNCTION pgopt_workload_reset() FROM PUBLIC;
+
+CREATE FUNCTION pgopt.workload_flush() RETURNS void
+	AS 'MODULE_PATHNAME', 'pgopt_workload_flush' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION pgopt.workload_flush() IS 'writes at once what the worker writes every ten seconds';
+REVOKE ALL ON FUNCTION pgopt.workload_flush() FROM PUBLIC;
+
 -- End of workload
 
 -- ---------------------------------------------------------------------------

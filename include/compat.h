@@ -150,6 +150,21 @@ typedef RelFileNode CompatFiles;
 #define compat_ExecutorRun(desc) ExecutorRun((desc), ForwardScanDirection, 0, true)
 #endif
 
+/* 16 moved the identification of queries, and counts the rows of all fetches from a cursor. */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/queryjumble.h"
+#define compat_rows_processed(estate) ((double) (estate)->es_total_processed)
+#else
+#include "utils/queryjumble.h"
+#define compat_rows_processed(estate) ((double) (estate)->es_processed)
+#endif
+
+/* 18 split what makes EXPLAIN's output. */
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+
 /* 17 and later refresh materialized views under a safe search_path. */
 #if PG_VERSION_NUM >= 170000
 #define compat_RestrictSearchPath()     RestrictSearchPath()

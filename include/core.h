@@ -75,6 +75,13 @@ typedef struct PgoptSpi
 
 extern void pgopt_spi_begin(PgoptSpi *spi);
 
+/*
+ * A bit of our own in the security context, beside the server's: what runs
+ * under it is pgopt's doing, and no part of the workload.  It goes away as the
+ * others do, at the end of the block or of the (sub)transaction.
+ */
+#define PGOPT_SECURITY_OWN 0x4000
+
 /* The same as the caller: for the server's catalogs and statistics, of which everybody sees what is theirs. */
 extern void pgopt_spi_begin_as_caller(PgoptSpi *spi);
 extern void pgopt_spi_end(PgoptSpi *spi);

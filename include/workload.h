@@ -36,6 +36,7 @@ extern double
 	pgopt_workload_sample_rate;       /* share of executions that is looked at; counts are scaled */
 extern int pgopt_workload_statements; /* entries in shared memory */
 extern int pgopt_workload_memory;     /* kB of the ring */
+extern int pgopt_workload_slow; /* ms; executions that take longer are kept with their plans */
 
 extern void workload_init(void); /* settings; hooks and shared memory where preloaded */
 

@@ -55,13 +55,15 @@ pgopt_spi_begin(PgoptSpi *spi)
 	Oid owner = extension_owner();
 
 	pgopt_spi_begin_as_caller(spi);
-	SetUserIdAndSecContext(owner, spi->save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	SetUserIdAndSecContext(
+		owner, spi->save_sec_context | SECURITY_LOCAL_USERID_CHANGE | PGOPT_SECURITY_OWN);
 }
 
 void
 pgopt_spi_begin_as_caller(PgoptSpi *spi)
 {
 	GetUserIdAndSecContext(&spi->save_userid, &spi->save_sec_context);
+	SetUserIdAndSecContext(spi->save_userid, spi->save_sec_context | PGOPT_SECURITY_OWN);
 	spi->save_nestlevel = NewGUCNestLevel();
 	(void) set_config_option("search_path",
 							 "pg_catalog, pg_temp",

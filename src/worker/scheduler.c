@@ -34,6 +34,7 @@
 #include "search.h"
 #include "window.h"
 #include "worker.h"
+#include "workload.h"
 
 /* A view that somebody else had locked, or whose refresh was lost, waits at least this long. */
 #define BUSY_PAUSE_MS 1000
@@ -645,6 +646,33 @@ note_counters(bool reloaded)
 	commit();
 }
 
+/* What was captured goes to the tables. */
+static void
+write_workload(void)
+{
+	if (!workload_is_due())
+		return;
+	begin();
+	workload_flush();
+	commit();
+	pgstat_report_stat(true);
+}
+
+/*
+ * The same when this process is told to end, so that a restart of the server
+ * loses nothing.  Not after an error of its own.
+ */
+static void
+write_workload_at_exit(int code, Datum arg)
+{
+	if (IsTransactionOrTransactionBlock() || workload_wait() > 3600 * 1000 / 2)
+		return;
+	begin();
+	workload_flush();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
 /* Finds out whether this database is ours to look after, and takes it. */
 static void
 attach(void)
@@ -671,6 +699,7 @@ attach(void)
 	}
 	pg_atomic_write_u32(&db->wanted, 1);
 	before_shmem_exit(scheduler_exit, (Datum) 0);
+	before_shmem_exit(write_workload_at_exit, (Datum) 0);
 	other = pg_atomic_read_u32(&db->worker_pid);
 	if ((other != 0 && BackendPidGetProc((int) other) != NULL) ||
 		!pg_atomic_compare_exchange_u32(&db->worker_pid, &other, (uint32) MyProcPid))
@@ -713,7 +742,9 @@ pgopt_worker_main(Datum arg)
 		note_counters(reloaded);
 		timeout = cycle();
 		trim_log(&last_trim);
+		write_workload();
 		timeout = Min(timeout, window_wait());
+		timeout = Min(timeout, workload_wait());
 		MemoryContextSwitchTo(TopMemoryContext);
 		MemoryContextReset(cycle_context);
 		pgstat_report_activity(STATE_IDLE, NULL);
