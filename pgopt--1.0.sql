@@ -1885,10 +1885,6 @@ GRANT EXECUTE ON FUNCTION pgopt_advisor_progress() TO pg_monitor;
 
 -- End of advice
 
--- Index hygiene and verdicts
-
--- End of index hygiene and verdicts
-
 -- Slow statements explained
 
 CREATE FUNCTION pgopt_explain_slow(
@@ -1931,6 +1927,34 @@ COMMENT ON FUNCTION pgopt_index_hygiene() IS
 	'indexes that are invalid, duplicate, redundant (another one begins with their columns), unused, rarely_used or bloated, and foreign keys without an index (foreign_key_unindexed), with the statement that mends it and the lock that this takes. All statements may be run at once: where it is too early to judge they are comments. Nothing is dropped that a constraint, a replica identity, a foreign key or CLUSTER rests on';
 REVOKE ALL ON FUNCTION pgopt_index_hygiene() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgopt_index_hygiene() TO pg_monitor;
+
+CREATE TABLE pgopt.index_advice (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	given_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	definition text NOT NULL,
+	ddl text NOT NULL,
+	table_oid oid NOT NULL,
+	size_bytes bigint NOT NULL,
+	queryids bigint[] NOT NULL,
+	cost_before double precision NOT NULL,
+	cost_after double precision NOT NULL
+);
+COMMENT ON TABLE pgopt.index_advice IS 'indexes that pgopt_index_advice() gave lately, by which pgopt_index_verdicts() knows them again';
+COMMENT ON COLUMN pgopt.index_advice.definition IS 'table, method, columns and predicate, as pgopt writes them, without a name';
+REVOKE ALL ON pgopt.index_advice FROM PUBLIC;
+REVOKE ALL ON SEQUENCE pgopt.index_advice_id_seq FROM PUBLIC;
+
+CREATE FUNCTION pgopt_index_verdicts(
+	OUT index_name regclass, OUT table_name regclass, OUT created_at timestamptz, OUT size_bytes bigint,
+	OUT queryid bigint, OUT calls_before bigint, OUT mean_ms_before double precision, OUT calls_after bigint,
+	OUT mean_ms_after double precision, OUT ratio double precision, OUT verdict text, OUT index_verdict text,
+	OUT revert text, OUT reason text, OUT advised boolean)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt_index_verdicts() IS
+	'for each index that came since the workload is known (advised: because pgopt_index_advice() gave it), and each statement that touches its table: mean times of up to a week before and of all calls since, whether it got faster or slower (by Welch''s test and 10 % at least), what that means for the index (keep, revert, unused, too early), and the statement that takes it back where something got slower';
+REVOKE ALL ON FUNCTION pgopt_index_verdicts() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgopt_index_verdicts() TO pg_read_all_stats;
 
 -- End of index hygiene and verdicts
 

@@ -81,6 +81,9 @@ extern bool hygiene_drops(const Hygiene *hygiene, const RelationIndex *index);
 /* Does a primary key, unique or exclusion constraint own it? */
 extern bool index_has_constraint(const RelationIndex *index);
 
+/* Is it there for queries alone: neither unique, nor a replica identity, nor what a table is clustered on? */
+extern bool index_is_for_queries(const RelationIndex *index);
+
 /* As the catalog has it by now, and nobody is just building or dropping it. */
 extern bool index_is_invalid(const RelationIndex *index);
 
@@ -105,7 +108,7 @@ extern bool key_lacks_index(const RelationConstraint *constraint);
 /* Would an index on the columns of one serve the other, too? */
 extern bool key_serves_key(const RelationConstraint *longer, const RelationConstraint *shorter);
 
-/* Would a foreign key have no index if this one went, and those that go anyway? */
+/* Would a foreign key have no index if this one went, and those that go anyway? hygiene may be NULL. */
 extern bool key_needs_index(const Hygiene *hygiene, const RelationIndex *index);
 
 /* "a, b", quoted; NULL where one is gone. */

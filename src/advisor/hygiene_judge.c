@@ -175,9 +175,8 @@ has_to_stay(const RelationIndex *index)
 		   index->clustered;
 }
 
-/* Is it there for queries alone? */
-static bool
-is_for_queries(const RelationIndex *index)
+bool
+index_is_for_queries(const RelationIndex *index)
 {
 	return !index->unique && !index->primary && !index->exclusion && !has_to_stay(index);
 }
@@ -228,7 +227,7 @@ is_prefix(const RelationIndex *a, const RelationIndex *b)
 bool
 hygiene_drops(const Hygiene *hygiene, const RelationIndex *index)
 {
-	for (; index != NULL; index = index->parent)
+	for (; hygiene != NULL && index != NULL; index = index->parent)
 	{
 		IndexFault fault = hygiene_of(hygiene, index)->fault;
 
@@ -316,7 +315,7 @@ judge_redundant(Hygiene *hygiene, const RelationInfo *table)
 			IndexJudgement *judgement = hygiene_of(hygiene, a);
 			const RelationIndex *best = NULL;
 
-			if (a->nkeys != nkeys || !index_is_usable(a) || !is_for_queries(a) ||
+			if (a->nkeys != nkeys || !index_is_usable(a) || !index_is_for_queries(a) ||
 				judgement->fault == FAULT_UNUSED)
 				continue;
 			for (const RelationIndex *b = table->indexes; b != NULL; b = b->next)
@@ -427,7 +426,7 @@ find_idle(Hygiene *hygiene, double unused_bytes)
 
 		if (!index_is_usable(index) || index->scans >= HYGIENE_RARE_SCANS ||
 			index->bytes < unused_bytes || !relation_is_users(index->table) ||
-			!is_for_queries(index) || judgement->fault != FAULT_NONE || judgement->covers)
+			!index_is_for_queries(index) || judgement->fault != FAULT_NONE || judgement->covers)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		idle = lappend(idle, (void *) index);
@@ -591,7 +590,7 @@ is_needless(const Hygiene *hygiene, const RelationIndex *index)
 {
 	for (const RelationIndex *b = index->table->indexes; b != NULL; b = b->next)
 		if (b != index && index_is_usable(b) && !hygiene_drops(hygiene, b) &&
-			(stands_in(b, index) || (is_for_queries(index) && is_prefix(index, b))))
+			(stands_in(b, index) || (index_is_for_queries(index) && is_prefix(index, b))))
 			return true;
 	return false;
 }

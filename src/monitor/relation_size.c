@@ -83,7 +83,8 @@ relation_file_created(Oid relid)
 
 	if (path != NULL && statx(AT_FDCWD, path, 0, STATX_BTIME, &file) == 0 &&
 		(file.stx_mask & STATX_BTIME) != 0)
-		return time_t_to_timestamptz((pg_time_t) file.stx_btime.tv_sec);
+		return time_t_to_timestamptz((pg_time_t) file.stx_btime.tv_sec) +
+			   file.stx_btime.tv_nsec / 1000;
 #endif
 	return 0;
 }
