@@ -40,6 +40,7 @@
 #define MAX_EQUAL        4
 #define WIDE_ROW_SHARE   0.75 /* a copy of more than this of the table is no index */
 #define WIDE_COLUMN      200  /* bytes */
+#define ENTRY_BYTES      12   /* head and line pointer */
 #define BRIN_CORRELATION 0.9
 #define LITTLE           0.02 /* share of a scan that nobody would notice */
 #define PARTIAL_SHARE    0.5
@@ -143,26 +144,11 @@ term_of(const List *terms, const KeyColumn *column)
 
 /* --- columns of the table --------------------------------------------------------------- */
 
-static double
-table_column_width(Oid table, AttrNumber attnum)
-{
-	Oid type;
-	int32 typmod;
-	Oid collation;
-	int32 width = get_attavgwidth(table, attnum);
-
-	if (width > 0)
-		return width;
-	get_atttypetypmodcoll(table, attnum, &type, &typmod, &collation);
-	return get_typavgwidth(type, typmod);
-}
-
 /* Number of values, 0 where it is not known. */
 static double
-table_column_distinct(Oid table, AttrNumber attnum, double tuples)
+column_distinct(Oid table, AttrNumber attnum, double tuples)
 {
-	HeapTuple tuple = SearchSysCache3(
-		STATRELATTINH, ObjectIdGetDatum(table), Int16GetDatum(attnum), BoolGetDatum(false));
+	HeapTuple tuple = column_statistics(table, attnum);
 	double distinct;
 
 	if (!HeapTupleIsValid(tuple))
@@ -208,7 +194,7 @@ crude_worth(const Making *making, const Draft *draft, const WantedOrder *order)
 	const TableUse *use = making->use;
 	double scan = use->pages + use->tuples * 0.01;
 	double selectivity = making->share;
-	double entry = 12;
+	double entry = ENTRY_BYTES;
 	double rows;
 	double cost;
 	bool joined = false;
@@ -223,7 +209,7 @@ crude_worth(const Making *making, const Draft *draft, const WantedOrder *order)
 		entry += key->width;
 	}
 	while ((member = bms_next_member(draft->include, member)) >= 0)
-		entry += table_column_width(use->table, member + FirstLowInvalidHeapAttributeNumber);
+		entry += column_width(use->table, member + FirstLowInvalidHeapAttributeNumber);
 	foreach(cell, draft->keys)
 	{
 		KeyColumn *key = lfirst(cell);
@@ -327,17 +313,17 @@ draft_wide(Making *making, List *keys, int free, const WantedOrder *order)
 	while ((member = bms_next_member(rest, member)) >= 0)
 	{
 		AttrNumber attnum = member + FirstLowInvalidHeapAttributeNumber;
-		double column = attnum > 0 ? table_column_width(use->table, attnum) : WIDE_COLUMN + 1;
+		double column = attnum > 0 ? column_width(use->table, attnum) : WIDE_COLUMN + 1;
 		double distinct;
 
 		if (column > WIDE_COLUMN)
 			return;
 		width += column;
-		distinct = table_column_distinct(use->table, attnum, use->tuples);
+		distinct = column_distinct(use->table, attnum, use->tuples);
 		values *= distinct > 0 ? distinct : use->tuples;
 		deduplicates = deduplicates && is_deduplicated(use->table, attnum);
 	}
-	if (width > use->row_width * WIDE_ROW_SHARE)
+	if (width + ENTRY_BYTES > use->row_width * WIDE_ROW_SHARE)
 		return;
 
 	/* Where whole entries repeat, a btree keeps them once, but only if all columns are keys. */
@@ -353,7 +339,7 @@ draft_wide(Making *making, List *keys, int free, const WantedOrder *order)
 
 			key->attnum = member + FirstLowInvalidHeapAttributeNumber;
 			get_atttypetypmodcoll(use->table, key->attnum, &key->type, &typmod, &key->collation);
-			key->width = table_column_width(use->table, key->attnum);
+			key->width = column_width(use->table, key->attnum);
 			keys = lappend(keys, key);
 		}
 		rest = NULL;
@@ -630,9 +616,13 @@ draft_narrow(Making *making)
 	Bitmapset *needed;
 	List *keys = NIL;
 	int member = -1;
+	ListCell *cell;
 
 	if (making->drafts != NIL || !use->coverable)
 		return;
+	foreach(cell, use->terms)
+		if (((Term *) lfirst(cell))->kind == TERM_SEARCH)
+			return;
 	needed = needed_columns(making);
 	while ((member = bms_next_member(needed, member)) >= 0 && keys == NIL)
 	{
@@ -643,8 +633,8 @@ draft_narrow(Making *making)
 		get_atttypetypmodcoll(use->table, key->attnum, &key->type, &typmod, &key->collation);
 		if (!OidIsValid(GetDefaultOpClass(key->type, BTREE_AM_OID)))
 			continue;
-		key->width = table_column_width(use->table, key->attnum);
-		key->distinct = table_column_distinct(use->table, key->attnum, use->tuples);
+		key->width = column_width(use->table, key->attnum);
+		key->distinct = column_distinct(use->table, key->attnum, use->tuples);
 		keys = list_make1(key);
 	}
 	draft_wide(making, keys, 0, NULL);

@@ -13,6 +13,7 @@
 
 #include "pgopt.h"
 
+#include "access/htup.h"
 #include "nodes/pathnodes.h"
 
 #include "candidates.h"
@@ -29,6 +30,7 @@ typedef struct KeyColumn
 	bool nulls_first;
 	double width;    /* bytes */
 	double distinct; /* values */
+	bool known;      /* by statistics, not by default */
 } KeyColumn;
 
 typedef enum TermKind
@@ -89,8 +91,7 @@ typedef struct TableUse
 	List *clause_columns; /* beside these: Bitmapsets, the columns that each needs */
 	Bitmapset
 		*output; /* columns that are needed above, offset by FirstLowInvalidHeapAttributeNumber */
-	bool coverable;    /* an index-only scan is possible */
-	bool unrestricted; /* nothing is asked of it at all */
+	bool coverable; /* an index-only scan is possible */
 } TableUse;
 
 /* Of a statement, kept to the end of the run: what its queries look for in a table. */
@@ -143,6 +144,9 @@ extern bool read_key_column(PlannerInfo *root, RelOptInfo *rel, Node *operand, O
 							KeyColumn *column);
 extern Term *
 search_term(PlannerInfo *root, RelOptInfo *rel, Node *operand, Oid op, Oid collation, char purpose);
+extern HeapTuple column_statistics(Oid table, AttrNumber attnum);
+extern double column_width(Oid table, AttrNumber attnum);
+extern double column_correlation(Oid table, AttrNumber attnum);
 extern Node *table_expression(const RelOptInfo *rel, Node *expression);
 
 /* candidates_make.c: adds what could help; with the ids it may use. */

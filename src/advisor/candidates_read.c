@@ -68,22 +68,23 @@ is_of_interest(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte
 	return get_rel_persistence(rte->relid) != RELPERSISTENCE_TEMP;
 }
 
-/* Pages of a table; of a partitioned one, of those of its partitions that are not pruned. */
-static double
-count_pages(PlannerInfo *root, RelOptInfo *rel, Index rti)
+/* Pages and rows of a table; of a partitioned one, of those of its partitions that are not pruned. */
+static void
+add_up_size(PlannerInfo *root, RelOptInfo *rel, Index rti, double *pages, double *tuples)
 {
-	double pages = rel->pages;
-
-	if (!root->simple_rte_array[rti]->inh || root->append_rel_array == NULL)
-		return pages;
-	for (int i = 1; i < root->simple_rel_array_size; i++)
+	if (!root->simple_rte_array[rti]->inh)
+	{
+		*pages += rel->pages;
+		*tuples += rel->tuples;
+		return;
+	}
+	for (int i = 1; root->append_rel_array != NULL && i < root->simple_rel_array_size; i++)
 	{
 		AppendRelInfo *info = root->append_rel_array[i];
 
 		if (info != NULL && info->parent_relid == rti && root->simple_rel_array[i] != NULL)
-			pages += count_pages(root, root->simple_rel_array[i], i);
+			add_up_size(root, root->simple_rel_array[i], i, pages, tuples);
 	}
-	return pages;
 }
 
 /* --- join clauses ---------------------------------------------------------------------------- */
@@ -301,8 +302,9 @@ read_partial(PlannerInfo *root, RelOptInfo *rel, RestrictInfo *info)
 	selectivity = clause_selectivity(root, (Node *) info, rel->relid, JOIN_INNER, NULL);
 	if (selectivity > limit || !read_key_column(root, rel, operand, InvalidOid, &column))
 		return NULL;
-	if (alone && tells_apart && column.distinct > MAX_PARTIAL_VALUES)
-		return NULL;
+	if (alone &&
+		(tells_apart ? !column.known || column.distinct > MAX_PARTIAL_VALUES : column.attnum == 0))
+		return NULL; /* one of many values, or nobody knows of how many */
 	partial = palloc0(sizeof(PartialClause));
 	partial->clause = table_expression(rel, clause);
 	partial->attnum = alone ? column.attnum : InvalidAttrNumber;
@@ -393,10 +395,23 @@ read_distance(PlannerInfo *root, RelOptInfo *rel, Node *expression, TableUse *us
 	return true;
 }
 
+/* Is this the planner's way to min() or max()?  It tries NULLs at either end, where one will do. */
+static bool
+is_extreme(PlannerInfo *root)
+{
+	TargetEntry *target;
+
+	if (list_length(root->parse->targetList) != 1 || root->parse->limitCount == NULL)
+		return false;
+	target = linitial(root->parse->targetList);
+	return target->resname != NULL && strcmp(target->resname, "agg_target") == 0;
+}
+
 static void
 read_order(PlannerInfo *root, RelOptInfo *rel, List *pathkeys, bool grouping, TableUse *use)
 {
 	WantedOrder *order = palloc0(sizeof(WantedOrder));
+	bool extreme = is_extreme(root);
 	bool limited = root->limit_tuples > 0 || root->tuple_fraction > 0;
 	KeyColumn *first;
 	ListCell *cell;
@@ -416,6 +431,8 @@ read_order(PlannerInfo *root, RelOptInfo *rel, List *pathkeys, bool grouping, Ta
 			break;
 		opclass = GetDefaultOpClass(column->type, BTREE_AM_OID);
 		if (!OidIsValid(opclass) || get_opclass_family(opclass) != key->pk_opfamily)
+			break;
+		if (extreme && key->pk_nulls_first == compat_pathkey_ascending(key))
 			break;
 		column->descending = !compat_pathkey_ascending(key);
 		column->nulls_first = key->pk_nulls_first;
@@ -470,18 +487,20 @@ TableUse *
 read_table_use(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
 {
 	TableUse *use;
-	double pages;
+	double pages = 0;
+	double tuples = 0;
+	Cardinality estimated = rel->tuples;
 	int member = -1;
 
 	if (!is_of_interest(root, rel, rti, rte))
 		return NULL;
-	pages = count_pages(root, rel, rti);
+	add_up_size(root, rel, rti, &pages, &tuples);
 	if (pages <= SMALL_TABLE_PAGES)
 		return NULL;
 	use = palloc0(sizeof(TableUse));
 	use->table = rte->relid;
 	use->pages = pages;
-	use->tuples = Max(rel->tuples, 1);
+	use->tuples = Max(tuples, 1);
 	use->rows = Max(rel->rows, 1);
 	use->row_width = pages * BLCKSZ / use->tuples;
 	pull_varattnos((Node *) rel->reltarget->exprs, rel->relid, &use->output);
@@ -489,10 +508,13 @@ read_table_use(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte
 	while ((member = bms_next_member(use->output, member)) >= 0)
 		if (member + FirstLowInvalidHeapAttributeNumber <= 0)
 			use->coverable = false;
+
+	/* of a partitioned table the planner has what passes the restrictions there, while numbers of values are parts of all */
+	rel->tuples = use->tuples;
 	read_restrictions(root, rel, use);
 	read_equivalences(root, rel, use);
 	read_join_clauses(root, rel, use);
 	read_orders(root, rel, use);
-	use->unrestricted = rel->baserestrictinfo == NIL;
+	rel->tuples = estimated;
 	return use;
 }

@@ -95,20 +95,12 @@ describe_column(PlannerInfo *root, RelOptInfo *rel, Node *operand, KeyColumn *co
 
 	examine_variable(root, operand, rel->relid, &statistics);
 	column->distinct = get_variable_numdistinct(&statistics, &is_default);
+	column->known = !is_default;
 	ReleaseVariableStats(statistics);
 	if (column->attnum != 0)
-	{
-		int32 width = rel->attr_widths[column->attnum - rel->min_attr];
-
-		if (width <= 0)
-			width = get_attavgwidth(root->simple_rte_array[rel->relid]->relid, column->attnum);
-		if (width > 0)
-		{
-			column->width = width;
-			return;
-		}
-	}
-	column->width = get_typavgwidth(column->type, exprTypmod(operand));
+		column->width = column_width(root->simple_rte_array[rel->relid]->relid, column->attnum);
+	else
+		column->width = get_typavgwidth(column->type, exprTypmod(operand));
 }
 
 /* The operand as a key column; false where it cannot be one.  Only btree's families are not looked at here. */
@@ -144,24 +136,57 @@ read_key_column(PlannerInfo *root, RelOptInfo *rel, Node *operand, Oid collation
 	return true;
 }
 
-static double
-column_correlation(const RangeTblEntry *rte, AttrNumber attnum)
+/* Its row of pg_statistic, of a partitioned table that of all partitions; to be released where valid. */
+HeapTuple
+column_statistics(Oid table, AttrNumber attnum)
 {
-	HeapTuple tuple;
+	HeapTuple tuple = SearchSysCache3(
+		STATRELATTINH, ObjectIdGetDatum(table), Int16GetDatum(attnum), BoolGetDatum(false));
+
+	if (!HeapTupleIsValid(tuple))
+		tuple = SearchSysCache3(
+			STATRELATTINH, ObjectIdGetDatum(table), Int16GetDatum(attnum), BoolGetDatum(true));
+	return tuple;
+}
+
+double
+column_width(Oid table, AttrNumber attnum)
+{
+	HeapTuple tuple = column_statistics(table, attnum);
+	int32 width = 0;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		width = ((Form_pg_statistic) GETSTRUCT(tuple))->stawidth;
+		ReleaseSysCache(tuple);
+	}
+	if (width <= 0)
+	{
+		Oid type;
+		int32 typmod;
+		Oid collation;
+
+		get_atttypetypmodcoll(table, attnum, &type, &typmod, &collation);
+		width = get_typavgwidth(type, typmod);
+	}
+	return width;
+}
+
+/* Of the column's values with the order of rows, with its sign; 0 where it is not known. */
+double
+column_correlation(Oid table, AttrNumber attnum)
+{
+	HeapTuple tuple = attnum != 0 ? column_statistics(table, attnum) : NULL;
 	AttStatsSlot slot;
 	double correlation = 0;
 
-	if (attnum == 0)
-		return 0;
-	tuple = SearchSysCache3(
-		STATRELATTINH, ObjectIdGetDatum(rte->relid), Int16GetDatum(attnum), BoolGetDatum(false));
 	if (!HeapTupleIsValid(tuple))
 		return 0;
 	if (get_attstatsslot(
 			&slot, tuple, STATISTIC_KIND_CORRELATION, InvalidOid, ATTSTATSSLOT_NUMBERS))
 	{
 		if (slot.nnumbers > 0)
-			correlation = fabs(slot.numbers[0]);
+			correlation = slot.numbers[0];
 		free_attstatsslot(&slot);
 	}
 	ReleaseSysCache(tuple);
@@ -568,8 +593,8 @@ read_terms(PlannerInfo *root, RelOptInfo *rel, Node *clause, bool join)
 		else
 			term->with = NULL;
 		if (term->kind != TERM_SEARCH)
-			term->correlation =
-				column_correlation(root->simple_rte_array[rel->relid], term->column.attnum);
+			term->correlation = fabs(
+				column_correlation(root->simple_rte_array[rel->relid]->relid, term->column.attnum));
 	}
 	return terms;
 }

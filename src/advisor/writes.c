@@ -56,6 +56,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "candidates_private.h"
 #include "compat.h"
 #include "workload.h"
 #include "writes.h"
@@ -118,40 +119,34 @@ index_share(const HypotheticalIndex *index)
 	return Min(index->rows / tuples, 1);
 }
 
-/* A number of the column's statistics: its correlation, or how many keys a value has. */
 static double
-column_statistic(Oid table, AttrNumber attnum, int kind, double unknown)
+key_width(const HypotheticalIndex *index, int i)
 {
-	HeapTuple tuple;
-	AttStatsSlot slot;
-	double result = unknown;
+	const HypotheticalColumn *column = &index->columns[i];
 
-	if (attnum == 0)
-		return unknown;
-	tuple = SearchSysCache3(
-		STATRELATTINH, ObjectIdGetDatum(table), Int16GetDatum(attnum), BoolGetDatum(false));
+	if (column->attnum != 0)
+		return column_width(index->table, column->attnum);
+	return get_typavgwidth(column->type, column->typmod);
+}
+
+/* Elements that a value has; they end the histogram of their number. */
+static double
+mean_elements(Oid table, AttrNumber attnum)
+{
+	HeapTuple tuple = attnum != 0 ? column_statistics(table, attnum) : NULL;
+	AttStatsSlot slot;
+	double elements = DEFAULT_KEYS;
+
 	if (!HeapTupleIsValid(tuple))
-		return unknown;
-	if (get_attstatsslot(&slot, tuple, kind, InvalidOid, ATTSTATSSLOT_NUMBERS))
+		return elements;
+	if (get_attstatsslot(&slot, tuple, STATISTIC_KIND_DECHIST, InvalidOid, ATTSTATSSLOT_NUMBERS))
 	{
-		/* the last number of a histogram of distinct elements is their mean */
 		if (slot.nnumbers > 0)
-			result = slot.numbers[slot.nnumbers - 1];
+			elements = slot.numbers[slot.nnumbers - 1];
 		free_attstatsslot(&slot);
 	}
 	ReleaseSysCache(tuple);
-	return result;
-}
-
-static double
-column_width(const HypotheticalIndex *index, int i)
-{
-	const HypotheticalColumn *column = &index->columns[i];
-	int32 width = 0;
-
-	if (column->attnum != 0)
-		width = get_attavgwidth(index->table, column->attnum);
-	return width > 0 ? width : get_typavgwidth(column->type, column->typmod);
+	return Max(elements, 1);
 }
 
 /* Entries that a value makes in an inverted index: elements of an array; letters of a text, three at a time; or a guess. */
@@ -159,7 +154,7 @@ static double
 keys_of_value(const HypotheticalIndex *index)
 {
 	const HypotheticalColumn *column = &index->columns[0];
-	double width = column_width(index, 0);
+	double width = key_width(index, 0);
 
 	switch (column->type)
 	{
@@ -171,9 +166,7 @@ keys_of_value(const HypotheticalIndex *index)
 		case JSONBOID:
 			return Max(width / 10, 1);
 		default:
-			return Max(column_statistic(
-						   index->table, column->attnum, STATISTIC_KIND_DECHIST, DEFAULT_KEYS),
-					   1);
+			return mean_elements(index->table, column->attnum);
 	}
 }
 
@@ -191,13 +184,10 @@ btree_entry_cost(const HypotheticalIndex *index)
 
 	table_size(index->table, &table_pages, &tuples);
 	for (int i = 0; i < index->ncolumns; i++)
-		width += column_width(index, i);
+		width += key_width(index, i);
 	rows = index->measured ? Max(index->rows, 1) : tuples;
 	pages = index->measured ? Max(index->pages, 1) : rows * (width + 12) / (BLCKSZ * 0.9);
-	ascending =
-		index->columns[0].attnum != 0 &&
-		column_statistic(index->table, index->columns[0].attnum, STATISTIC_KIND_CORRELATION, 0) >
-			ASCENDING;
+	ascending = column_correlation(index->table, index->columns[0].attnum) > ASCENDING;
 
 	cost = (levels + 1) * WEIGHT_OF_A_LEVEL * cpu_operator_cost +
 		   log2(rows + 1) * cpu_operator_cost + cpu_index_tuple_cost;
