@@ -388,17 +388,6 @@ search_match_value(SearchView *view, int part, int filter, uint32 code, bool *is
 
 /* --- plain evaluation ------------------------------------------------------------------------- */
 
-static int
-compare_hits(const void *a, const void *b)
-{
-	const SearchHit *x = a;
-	const SearchHit *y = b;
-
-	if (x->score != y->score)
-		return x->score > y->score ? -1 : 1;
-	return ItemPointerCompare((ItemPointer) &x->tid, (ItemPointer) &y->tid);
-}
-
 /* The hits of one segment, document by document. */
 static void
 evaluate_segment(SearchView *view, ViewSegment *segment, const double *idf, SearchHit **hits,
@@ -510,7 +499,7 @@ search_exhaustive(SearchView *view, int k, SearchHit *hits)
 			break;
 		view_reopen(view, ++attempt);
 	}
-	qsort(all, n, sizeof(SearchHit), compare_hits);
+	qsort(all, n, sizeof(SearchHit), search_compare_hits);
 	n = Min(n, k);
 	memcpy(hits, all, n * sizeof(SearchHit));
 	MemoryContextSwitchTo(old);

@@ -486,26 +486,59 @@ merge_postings(MergeState *state, MergeSource *source)
 	}
 }
 
+/* Moves a source on to its next term, or its next word; false at the end. */
+typedef bool (*NextKey)(MergeSource *source);
+
+static bool
+next_term(MergeSource *source)
+{
+	return term_cursor_next(source->terms, &source->term, &source->length, &source->info);
+}
+
+static bool
+next_word(MergeSource *source)
+{
+	return word_cursor_next(source->words, &source->term, &source->length, &source->df);
+}
+
+/* The sources in the order of their first keys. */
+static binaryheap *
+first_keys(MergeState *state, NextKey next)
+{
+	binaryheap *heap = binaryheap_allocate(state->nsources, compare_terms, state);
+
+	for (int i = 0; i < state->nsources; i++)
+		if (next(&state->sources[i]))
+			binaryheap_add_unordered(heap, Int32GetDatum(i));
+	binaryheap_build(heap);
+	return heap;
+}
+
+/* Moves the first source of the heap on. */
+static void
+replace_first_key(MergeState *state, binaryheap *heap, NextKey next)
+{
+	Datum first = binaryheap_first(heap);
+
+	if (next(&state->sources[DatumGetInt32(first)]))
+		binaryheap_replace_first(heap, first);
+	else
+		binaryheap_remove_first(heap);
+}
+
 static void
 merge_terms(MergeState *state)
 {
 	SegmentWriter *writer = state->writer;
-	binaryheap *heap = binaryheap_allocate(state->nsources, compare_terms, state);
+	binaryheap *heap;
 	bool begun = false;
 
 	for (int i = 0; i < state->nsources; i++)
-	{
-		MergeSource *source = &state->sources[i];
-
-		source->terms = term_cursor_open(source->reader);
-		if (term_cursor_next(source->terms, &source->term, &source->length, &source->info))
-			binaryheap_add_unordered(heap, Int32GetDatum(i));
-	}
-	binaryheap_build(heap);
+		state->sources[i].terms = term_cursor_open(state->sources[i].reader);
+	heap = first_keys(state, next_term);
 	while (!binaryheap_empty(heap))
 	{
-		int i = DatumGetInt32(binaryheap_first(heap));
-		MergeSource *source = &state->sources[i];
+		MergeSource *source = &state->sources[DatumGetInt32(binaryheap_first(heap))];
 
 		if (begun)
 		{
@@ -526,10 +559,7 @@ merge_terms(MergeState *state)
 			segment_writer_begin_term(writer, source->term, source->length);
 		begun = true;
 		merge_postings(state, source);
-		if (term_cursor_next(source->terms, &source->term, &source->length, &source->info))
-			binaryheap_replace_first(heap, Int32GetDatum(i));
-		else
-			binaryheap_remove_first(heap);
+		replace_first_key(state, heap, next_term);
 	}
 	if (begun)
 		segment_writer_end_term(writer);
@@ -553,24 +583,17 @@ static void
 merge_words(MergeState *state)
 {
 	SegmentWriter *writer = state->writer;
-	binaryheap *heap = binaryheap_allocate(state->nsources, compare_terms, state);
+	binaryheap *heap;
 	char word[SEARCH_MAX_TERM];
 	int length = 0;
 	uint64 df = 0;
 
 	for (int i = 0; i < state->nsources; i++)
-	{
-		MergeSource *source = &state->sources[i];
-
-		source->words = word_cursor_open(source->reader);
-		if (word_cursor_next(source->words, &source->term, &source->length, &source->df))
-			binaryheap_add_unordered(heap, Int32GetDatum(i));
-	}
-	binaryheap_build(heap);
+		state->sources[i].words = word_cursor_open(state->sources[i].reader);
+	heap = first_keys(state, next_word);
 	while (!binaryheap_empty(heap))
 	{
-		int i = DatumGetInt32(binaryheap_first(heap));
-		MergeSource *source = &state->sources[i];
+		MergeSource *source = &state->sources[DatumGetInt32(binaryheap_first(heap))];
 
 		if (length > 0 && key_compare(word, length, source->term, source->length) != 0)
 		{
@@ -583,10 +606,7 @@ merge_words(MergeState *state)
 			length = source->length;
 		}
 		df += source->df;
-		if (word_cursor_next(source->words, &source->term, &source->length, &source->df))
-			binaryheap_replace_first(heap, Int32GetDatum(i));
-		else
-			binaryheap_remove_first(heap);
+		replace_first_key(state, heap, next_word);
 	}
 	if (length > 0)
 		segment_writer_add_word(writer, word, length, (uint32) Min(df, PG_UINT32_MAX));

@@ -148,8 +148,8 @@ offer_tid(TopkRun *run, Score score, const ItemPointerData *tid)
 	offer_hit(run, &hit);
 }
 
-static int
-compare_hits(const void *a, const void *b)
+int
+search_compare_hits(const void *a, const void *b)
 {
 	const SearchHit *x = a;
 	const SearchHit *y = b;
@@ -542,7 +542,7 @@ search_topk_after(SearchView *view, const SearchHit *after, int k, SearchHit *hi
 	}
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
-	qsort(hits, n, sizeof(SearchHit), compare_hits);
+	qsort(hits, n, sizeof(SearchHit), search_compare_hits);
 	return n;
 }
 

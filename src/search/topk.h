@@ -33,6 +33,9 @@ typedef struct SearchHit
 	ItemPointerData tid;
 } SearchHit;
 
+/* For qsort(): the best first, equal scores by ctid. */
+extern int search_compare_hits(const void *a, const void *b);
+
 /* Statistics of a collection and of a query's terms in it. */
 typedef struct SearchStats
 {
