@@ -384,6 +384,30 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_no_pruning(append) ((append)->part_prune_info = NULL)
 #endif
 
+/* 16 has what is checked of a range table entry beside it. */
+#if PG_VERSION_NUM >= 160000
+#define compat_add_range_entry(query, rte) \
+	((query)->rtable = list_make1(rte), (void) addRTEPermissionInfo(&(query)->rteperminfos, (rte)))
+#else
+#define compat_add_range_entry(query, rte) ((query)->rtable = list_make1(rte))
+#endif
+
+/* 17 no longer hands the row of pg_attribute to the functions of ANALYZE. */
+#if PG_VERSION_NUM >= 170000
+#define compat_set_statistics_target(stats, target) ((stats)->attstattarget = (target))
+#else
+#define compat_set_statistics_target(stats, target)          \
+	((stats)->attr = palloc0(sizeof(FormData_pg_attribute)), \
+	 (stats)->attr->attstattarget = (target))
+#endif
+
+/* 18 has generated columns that are not kept, and cannot be indexed. */
+#if PG_VERSION_NUM >= 180000
+#define compat_is_virtual(attribute) ((attribute)->attgenerated == ATTRIBUTE_GENERATED_VIRTUAL)
+#else
+#define compat_is_virtual(attribute) false
+#endif
+
 /* 18 writes what does not return before a declaration instead of after it. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))

@@ -36,6 +36,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+#include "compat.h"
 #include "core.h"
 #include "hypothetical.h"
 #include "hypothetical_private.h"
@@ -279,6 +280,10 @@ set_from_element(HypotheticalColumn *col, const IndexElem *element, Relation rel
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("index creation on system columns is not supported")));
+	if (col->attnum > 0 && compat_is_virtual(TupleDescAttr(RelationGetDescr(rel), col->attnum - 1)))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("indexes on virtual generated columns are not supported")));
 	if (col->attnum > 0)
 	{
 		Oid collation;
@@ -371,4 +376,25 @@ hypothetical_parse(const char *ddl)
 	}
 	relation_close(rel, NoLock);
 	return index;
+}
+
+int
+index_option(const HypotheticalIndex *index, const char *name, int otherwise)
+{
+	ListCell *cell;
+
+	foreach(cell, index->options)
+	{
+		DefElem *option = lfirst_node(DefElem, cell);
+		bool on;
+
+		if (pg_strcasecmp(option->defname, name) != 0 || option->arg == NULL)
+			continue;
+		if (IsA(option->arg, Integer))
+			return intVal(option->arg);
+		if (parse_bool(defGetString(option), &on))
+			return on;
+		return pg_strtoint32(defGetString(option));
+	}
+	return otherwise;
 }

@@ -58,6 +58,10 @@ typedef struct HypotheticalIndex
 	int tree_height; /* btree: levels above the leaves; -1 where not known */
 	double fanout;   /* btree: pages that an inner page points to */
 	double bytes;    /* all pages */
+	double entries;  /* gin: distinct keys, and pages of their tree and of places */
+	double entry_pages;
+	double data_pages;
+	int pages_per_range; /* brin */
 	List *
 		key_stats; /* by expression: a HeapTuple of pg_statistic's shape, made from a sample, or NULL; see statistics.c */
 } HypotheticalIndex;

@@ -22,7 +22,16 @@ am_is_known(Oid am)
 /* A WHERE clause as the relcache has it: implicitly ANDed, in a copy. */
 extern List *canonical_predicate(Node *predicate);
 
-/* Levels above the leaves of a btree with so many pages. */
+/* Levels above the leaves of a btree with so many pages in all. */
 extern int btree_height(double pages, double fanout);
+
+/* Estimators of access methods for hypothetical indexes (index_costs.c). */
+extern void gin_cost(PlannerInfo *root, IndexPath *path, double loop_count, Cost *startup,
+					 Cost *total, Selectivity *selectivity, double *correlation, double *pages);
+extern void brin_cost(PlannerInfo *root, IndexPath *path, double loop_count, Cost *startup,
+					  Cost *total, Selectivity *selectivity, double *correlation, double *pages);
+
+/* A whole number from the index's WITH (...), or the default. */
+extern int index_option(const HypotheticalIndex *index, const char *name, int otherwise);
 
 #endif /* PGOPT_HYPOTHETICAL_PRIVATE_H */

@@ -36,7 +36,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/plancat.h"
 #include "optimizer/planner.h"
-#include "parser/parsetree.h"
+
 #include "rewrite/rewriteManip.h"
 #include "utils/acl.h"
 #include "utils/hsearch.h"
@@ -48,6 +48,8 @@
 #include "compat.h"
 #include "hypothetical.h"
 #include "hypothetical_private.h"
+#include "rows.h"
+#include "size.h"
 
 /* What the planner is told of one index of one table. */
 typedef struct Template
@@ -151,7 +153,12 @@ set_access_method(IndexOptInfo *info, Oid am, Relation rel)
 	info->amhasgettuple = routine->amgettuple != NULL;
 	info->amhasgetbitmap = routine->amgetbitmap != NULL && compat_table_has_bitmap_scan(rel);
 	info->amcanmarkpos = routine->ammarkpos != NULL && routine->amrestrpos != NULL;
-	info->amcostestimate = routine->amcostestimate;
+	if (am == GIN_AM_OID)
+		info->amcostestimate = gin_cost;
+	else if (am == BRIN_AM_OID)
+		info->amcostestimate = brin_cost;
+	else
+		info->amcostestimate = routine->amcostestimate;
 	pfree(routine);
 }
 
@@ -420,19 +427,27 @@ free_nothing(HeapTuple tuple)
 {
 }
 
-/* May the user see values of the table's rows through their statistics? */
+/*
+ * May the user see values of the table's rows through their statistics?  What
+ * the planner hands to the hook besides the index is not always filled in.
+ */
 static bool
-may_see_statistics(PlannerInfo *root, const HypotheticalIndex *index, VariableStatData *vardata)
+may_see_statistics(PlannerInfo *root, const HypotheticalIndex *index)
 {
-	RangeTblEntry *rte;
+	for (int i = 1; i < root->simple_rel_array_size; i++)
+	{
+		RelOptInfo *rel = root->simple_rel_array[i];
+		RangeTblEntry *rte = root->simple_rte_array[i];
 
-	if (vardata->rel == NULL || vardata->rel->relid == 0)
-		return false;
-	rte = planner_rt_fetch(vardata->rel->relid, root);
-	return rte->securityQuals == NIL &&
-		   pg_class_aclcheck(index->table,
-							 OidIsValid(vardata->rel->userid) ? vardata->rel->userid : GetUserId(),
-							 ACL_SELECT) == ACLCHECK_OK;
+		if (rel == NULL || rte->relid != index->table)
+			continue;
+		if (rte->securityQuals != NIL ||
+			pg_class_aclcheck(index->table,
+							  OidIsValid(rel->userid) ? rel->userid : GetUserId(),
+							  ACL_SELECT) != ACLCHECK_OK)
+			return false;
+	}
+	return true;
 }
 
 static bool
@@ -454,7 +469,7 @@ give_statistics(PlannerInfo *root, Oid oid, AttrNumber attnum, VariableStatData 
 	if (vardata->statsTuple == NULL)
 		return false;
 	vardata->freefunc = free_nothing;
-	vardata->acl_ok = may_see_statistics(root, index, vardata);
+	vardata->acl_ok = may_see_statistics(root, index);
 	return true;
 }
 
@@ -521,6 +536,7 @@ at_transaction_end(XactEvent event, void *arg)
 		case XACT_EVENT_PARALLEL_ABORT:
 		case XACT_EVENT_PREPARE:
 			forget();
+			rows_forget();
 			break;
 		default:
 			break;
@@ -655,6 +671,21 @@ hypothetical_hide(void)
 	shown.active = false;
 	shown.visible = NULL;
 	shown.depth = 0;
+}
+
+bool
+injection_pause(void)
+{
+	bool active = shown.active;
+
+	shown.active = false;
+	return active;
+}
+
+void
+injection_resume(bool active)
+{
+	shown.active = active;
 }
 
 HypotheticalIndex *
