@@ -68,10 +68,7 @@ typedef struct IndexVerdict
 	char *reason;
 } IndexVerdict;
 
-/* Of all indexes that came since the workload is known, those that were advised first. */
-extern List *verdicts_read(const Relations *relations);
-
-/* Of one statement, in words. */
-extern char *verdict_statement_reason(const StatementVerdict *verdict);
+/* Of all indexes that were advised, and then of others that came since the workload is known. */
+extern List *verdicts_read(const Relations *relations, bool advised_only);
 
 #endif /* PGOPT_VERDICTS_H */

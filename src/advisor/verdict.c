@@ -421,8 +421,8 @@ milliseconds_text(double milliseconds)
 	return psprintf("%.*f ms", milliseconds >= 100 ? 0 : milliseconds >= 1 ? 1 : 3, milliseconds);
 }
 
-char *
-verdict_statement_reason(const StatementVerdict *verdict)
+static char *
+statement_reason(const StatementVerdict *verdict)
 {
 	char *times = psprintf("%s a call on average before (%.0f calls), %s since (%.0f calls)",
 						   milliseconds_text(mean(&verdict->before)),
@@ -628,7 +628,7 @@ advised_first(const ListCell *x, const ListCell *y)
 }
 
 List *
-verdicts_read(const Relations *relations)
+verdicts_read(const Relations *relations, bool advised_only)
 {
 	TimestampTz since = workload_since();
 	List *advice = read_advice();
@@ -647,8 +647,8 @@ verdicts_read(const Relations *relations)
 			continue;
 		CHECK_FOR_INTERRUPTS();
 		advised = find_advised(advice, index);
-		created = created_at(relations, index);
-		if (created == 0 || (created < since && advised == NULL))
+		created = advised != NULL || !advised_only ? created_at(relations, index) : 0;
+		if (created == 0 || (advised == NULL && (advised_only || created < since)))
 			continue;
 		if (!prepared)
 		{
@@ -709,7 +709,7 @@ put_row(ReturnSetInfo *rsinfo, const IndexVerdict *verdict, const StatementVerdi
 			values[COL_RATIO] = Float8GetDatum(mean(&statement->after) / mean(&statement->before));
 		values[COL_VERDICT] = CStringGetTextDatum(outcomes[statement->outcome]);
 		values[COL_REASON] = CStringGetTextDatum(
-			psprintf("%s; of the index: %s", verdict_statement_reason(statement), verdict->reason));
+			psprintf("%s; of the index: %s", statement_reason(statement), verdict->reason));
 	}
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
@@ -724,7 +724,7 @@ pgopt_index_verdicts(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	pgstat_clear_snapshot();
 	pgopt_spi_begin_as_caller(&spi);
-	foreach(cell, verdicts_read(relations_read(CurrentMemoryContext)))
+	foreach(cell, verdicts_read(relations_read(CurrentMemoryContext), false))
 	{
 		const IndexVerdict *verdict = lfirst(cell);
 		ListCell *lc;

@@ -18,6 +18,7 @@
 #include "monitor.h"
 #include "relations.h"
 #include "suspects.h"
+#include "verdicts.h"
 
 static Threshold unused_size = {
 	.name = "unused_index_size",
@@ -269,6 +270,70 @@ check_unused(HealthRun *run)
 	suspects_report(run, &suspects, describe_unused, "indexes are not used");
 }
 
+/* --- index_verdict_slower ---------------------------------------------------------- */
+
+static bool
+describe_slower(HealthRun *run, const Suspect *suspect, Finding *finding)
+{
+	const IndexVerdict *verdict = suspect->what;
+	const RelationIndex *index = verdict->index;
+	char *name = relation_name(index->oid);
+	char *table = relation_name(index->table->oid);
+	StringInfoData queryids;
+	ListCell *cell;
+
+	if (name == NULL || table == NULL)
+		return false;
+	initStringInfo(&queryids);
+	foreach(cell, verdict->statements)
+	{
+		const StatementVerdict *statement = lfirst(cell);
+
+		if (statement->outcome == OUTCOME_SLOWER)
+			appendStringInfo(&queryids,
+							 "%s\"" INT64_FORMAT "\"",
+							 queryids.len > 0 ? ", " : "",
+							 statement->queryid);
+	}
+	finding->object = name;
+	finding->message = psprintf("since the index %s (%s) of %s was made on advice, %s",
+								name,
+								bytes_text(index->bytes),
+								table,
+								verdict->reason);
+	finding->evidence = psprintf(
+		"{\"table\": %s, \"slower\": %d, \"faster\": %d, \"saved_ms\": %.3f, \"queryids\": [%s]}",
+		health_json_string(table),
+		verdict->slower,
+		verdict->faster,
+		verdict->saved,
+		queryids.data);
+	finding->since = verdict->created;
+	if (verdict->revert != NULL)
+		finding->remedy = index_drop_sql(index, name, &finding->remedy_lock);
+	return true;
+}
+
+static void
+check_slower(HealthRun *run)
+{
+	Suspects suspects = {0};
+	ListCell *cell;
+
+	foreach(cell, verdicts_read(health_relations(run), true))
+	{
+		const IndexVerdict *verdict = lfirst(cell);
+
+		if (verdict->slower > 0)
+			suspects_add(&suspects,
+						 verdict->outcome == INDEX_REVERT ? SEVERITY_WARNING : SEVERITY_INFO,
+						 -verdict->saved,
+						 verdict,
+						 NULL);
+	}
+	suspects_report(run, &suspects, describe_slower, "indexes made statements slower");
+}
+
 const HealthCheck checks_indexes[] = {
 	{
 		.id = "index_invalid",
@@ -300,6 +365,15 @@ const HealthCheck checks_indexes[] = {
 		.weight = 0.5,
 		.reference = DOCS("indexes-multicolumn.html"),
 		.run = check_redundant,
+	},
+	{
+		.id = "index_verdict_slower",
+		.family = "advice",
+		.weight = 1,
+		.flags = CHECK_PRIMARY,
+		.needs = "pg_read_all_stats",
+		.reference = README_SECTION("index-advisor"),
+		.run = check_slower,
 	},
 	{
 		.id = "foreign_key_unindexed",

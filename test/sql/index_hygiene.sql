@@ -155,7 +155,6 @@ INSERT INTO asked SELECT i, i FROM generate_series(1, 10000) i;
 CREATE INDEX asked_a ON asked (a);
 ANALYZE asked;
 SELECT id FROM asked WHERE a = 77;
-SELECT pgopt.workload_flush();
 SELECT pg_stat_force_next_flush();
 SELECT pg_stat_reset_single_table_counters('asked_a'::regclass);
 SELECT problem, index FROM told WHERE table_name = 'asked'::regclass;
