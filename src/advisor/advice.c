@@ -36,6 +36,7 @@
 #include "progress.h"
 #include "selection.h"
 #include "statement.h"
+#include "verdict.h"
 #include "workload.h"
 
 PG_FUNCTION_INFO_V1(pgopt_index_advice);
@@ -415,8 +416,9 @@ put_row(Advice *advice, int position, ReturnSetInfo *rsinfo)
 	bool nulls[ADVICE_COLUMNS] = {false};
 	int count;
 	int *ids = helped_statements(advice, selected, &count);
+	char *ddl = hypothetical_ddl(selected->index, true, &advice->names);
 
-	values[0] = CStringGetTextDatum(hypothetical_ddl(selected->index, true, &advice->names));
+	values[0] = CStringGetTextDatum(ddl);
 	values[1] = Int64GetDatum((int64) selected->index->bytes);
 	values[2] = Float8GetDatum(rounded(selected->cost_before));
 	values[3] = Float8GetDatum(rounded(selected->cost_after));
@@ -428,6 +430,8 @@ put_row(Advice *advice, int position, ReturnSetInfo *rsinfo)
 	values[9] = ObjectIdGetDatum(selected->index->table);
 	values[10] = statements_json(advice, ids, count);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	if (advice->captured)
+		verdict_remember(selected, ddl, DatumGetArrayTypeP(values[5]));
 }
 
 /* Why there is no row. */

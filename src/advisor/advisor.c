@@ -5,7 +5,6 @@
 #include "pgopt.h"
 
 #include "advisor.h"
-#include "candidates.h"
 #include "hypothetical.h"
 #include "progress.h"
 
@@ -13,6 +12,5 @@ void
 advisor_init(void)
 {
 	hypothetical_init();
-	candidates_init();
 	progress_init();
 }

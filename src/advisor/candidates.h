@@ -30,8 +30,6 @@ typedef struct CandidateSet
 	struct CandidatePrivate *private; /* of candidates*.c */
 } CandidateSet;
 
-extern void candidates_init(void); /* installs the hook; called once by _PG_init */
-
 /* A set for so many statements, in the current context. */
 extern CandidateSet *candidates_create(int nstatements);
 
