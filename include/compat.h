@@ -153,11 +153,16 @@ typedef RelFileNode CompatFiles;
 /* 16 moved the identification of queries, and counts the rows of all fetches from a cursor. */
 #if PG_VERSION_NUM >= 160000
 #include "nodes/queryjumble.h"
-#define compat_rows_processed(estate) ((double) (estate)->es_total_processed)
+#define compat_rows_processed(estate)  ((double) (estate)->es_total_processed)
+#define compat_identify(query, source) ((void) JumbleQuery(query))
 #else
 #include "utils/queryjumble.h"
-#define compat_rows_processed(estate) ((double) (estate)->es_processed)
+#define compat_rows_processed(estate)  ((double) (estate)->es_processed)
+#define compat_identify(query, source) ((void) JumbleQuery((query), (source)))
 #endif
+
+/* 18 identifies the queries in CREATE TABLE AS and DECLARE CURSOR itself. */
+#define COMPAT_IDENTIFIES_INNER_QUERIES (PG_VERSION_NUM >= 180000)
 
 /* 18 split what makes EXPLAIN's output. */
 #if PG_VERSION_NUM >= 180000

@@ -357,32 +357,41 @@ put_into_words(void *arg)
 
 /* --- hooks --------------------------------------------------------------------------------------- */
 
+/*
+ * An analysed statement that will be executed: a text of its own that does not
+ * do is replaced.
+ */
+static void
+note_query(Query *query, bool own_text)
+{
+	SampleJob job = {.query = query};
+
+	if (own_text)
+		forget_indirect(query->queryId);
+	else if (pgopt_workload_capture_constants)
+		note_indirect(query->queryId);
+	if ((own_text && pgopt_workload_capture_constants) || !text_reads_tables(query, InvalidOid))
+		return;
+	job.key = key_of(query->queryId);
+	if (!store_has_text(&job.key) && capturing_database() != NULL)
+		(void) call_safely(put_into_words, &job);
+}
+
 static void
 workload_post_parse_analyze(ParseState *pstate, Query *query, JumbleState *jstate)
 {
 	bool inner;
-	SampleJob job = {0};
 
 	if (prev_post_parse_analyze)
 		prev_post_parse_analyze(pstate, query, jstate);
 	if (query->queryId == 0 || query->commandType == CMD_UTILITY || !is_capturing())
 		return;
-
 	inner = outer_source != NULL && pstate->p_sourcetext == outer_source;
-	if (!inner && pstate->p_pre_columnref_hook == NULL && pstate->p_post_columnref_hook == NULL)
-	{
-		forget_indirect(query->queryId);
-		if (pgopt_workload_capture_constants)
-			return;
-	}
-	else if (pgopt_workload_capture_constants)
-		note_indirect(query->queryId);
-	if ((inner && !outer_executes) || !text_reads_tables(query, InvalidOid))
+	if (inner && !outer_executes)
 		return;
-	job.key = key_of(query->queryId);
-	job.query = query;
-	if (!store_has_text(&job.key) && capturing_database() != NULL)
-		(void) call_safely(put_into_words, &job);
+	note_query(query,
+			   !inner && pstate->p_pre_columnref_hook == NULL &&
+				   pstate->p_post_columnref_hook == NULL);
 }
 
 static void
@@ -503,6 +512,39 @@ holds_statement(Node *statement, bool *executes)
 	}
 }
 
+/* The query of CREATE TABLE AS and of DECLARE CURSOR; NULL in other statements. */
+static Query *
+inner_query(Node *statement)
+{
+	Node *query = NULL;
+
+	if (IsA(statement, CreateTableAsStmt))
+		query = castNode(CreateTableAsStmt, statement)->query;
+	else if (IsA(statement, DeclareCursorStmt))
+		query = castNode(DeclareCursorStmt, statement)->query;
+	if (query == NULL || !IsA(query, Query) || castNode(Query, query)->commandType == CMD_UTILITY)
+		return NULL;
+	return castNode(Query, query);
+}
+
+/* Gives it an id where the server does not. */
+static PlannedStmt *
+identify_inner_query(PlannedStmt *pstmt, const char *source, bool *read_only)
+{
+	Query *query = inner_query(pstmt->utilityStmt);
+
+	if (COMPAT_IDENTIFIES_INNER_QUERIES || query == NULL || query->queryId != 0 ||
+		!capture_query_ids() || !is_capturing())
+		return pstmt;
+	if (*read_only)
+		pstmt = copyObject(pstmt);
+	*read_only = false;
+	query = inner_query(pstmt->utilityStmt);
+	compat_identify(query, source);
+	note_query(query, false);
+	return pstmt;
+}
+
 /* Does it make or drop an index of a table that others see? */
 static bool
 changes_index(Node *statement)
@@ -555,6 +597,7 @@ workload_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOn
 	outer_source = NULL;
 	if (holds_statement(statement, &executes))
 	{
+		pstmt = identify_inner_query(pstmt, queryString, &readOnlyTree);
 		outer_source = queryString;
 		outer_executes = executes;
 	}

@@ -83,13 +83,35 @@ workload_is_due(void)
 
 /* --- writing --------------------------------------------------------------------------- */
 
+/*
+ * Who reads tables and shared memory together waits here for a flush under
+ * way, whose rows are in neither.  Not on a standby, where there is none.
+ */
+void
+workload_lock_reading(void)
+{
+	if (!RecoveryInProgress())
+		LockDatabaseObject(ExtensionRelationId, pgopt_extension_oid(), 0, ShareLock);
+}
+
+void
+workload_unlock_reading(void)
+{
+	if (!RecoveryInProgress())
+		UnlockDatabaseObject(ExtensionRelationId, pgopt_extension_oid(), 0, ShareLock);
+}
+
 static bool
-lock_tables(void)
+lock_tables(bool wait)
 {
 	Oid extension = pgopt_extension_oid();
 
-	if (!OidIsValid(extension) ||
-		!ConditionalLockDatabaseObject(ExtensionRelationId, extension, 0, ShareUpdateExclusiveLock))
+	if (!OidIsValid(extension))
+		return false;
+	if (wait)
+		LockDatabaseObject(ExtensionRelationId, extension, 0, ShareUpdateExclusiveLock);
+	else if (!ConditionalLockDatabaseObject(
+				 ExtensionRelationId, extension, 0, ShareUpdateExclusiveLock))
 		return false;
 	for (int i = 0; i < lengthof(own_tables); i++)
 	{
@@ -533,6 +555,13 @@ write_or_give_back(const Waiting *waiting)
 void
 workload_flush(void)
 {
+	workload_write(false);
+}
+
+/* The same; with wait, after another one that is under way. */
+void
+workload_write(bool wait)
+{
 	WorkloadDatabase *database = store_database();
 	TimestampTz start = GetCurrentTimestamp();
 	long pause = FAILED_PAUSE_MS;
@@ -540,7 +569,7 @@ workload_flush(void)
 	MemoryContext old;
 	Waiting waiting;
 
-	if (database == NULL || RecoveryInProgress() || !lock_tables())
+	if (database == NULL || RecoveryInProgress() || !lock_tables(wait))
 	{
 		if (database != NULL)
 			pg_atomic_write_u64(&database->next,

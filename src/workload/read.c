@@ -2,8 +2,8 @@
  * read.c
  *		The workload: tables, what is not written yet, and pg_stat_statements.
  *
- * The tables are read first, in the caller's snapshot, and shared memory after
- * that: what the worker writes in between is in neither, for that moment.
+ * A lock keeps the worker from moving anything from the one to the other
+ * meanwhile, for as long as the reading takes.
  * Cost: a pass over the tables and over shared memory; one over
  * pg_stat_statements where it is there.
  */
@@ -18,6 +18,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -466,6 +467,8 @@ workload_read(int64 queryid)
 	reading.statements =
 		hash_create("pgopt workload", 1024, &info, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 
+	workload_lock_reading();
+	PushActiveSnapshot(GetLatestSnapshot());
 	pgopt_spi_begin(&spi);
 	read_statements(&reading);
 	if (store_ready())
@@ -473,6 +476,8 @@ workload_read(int64 queryid)
 	read_samples(&reading);
 	read_pg_stat_statements(&reading);
 	pgopt_spi_end(&spi);
+	PopActiveSnapshot();
+	workload_unlock_reading();
 
 	hash_seq_init(&scan, reading.statements);
 	while ((read = hash_seq_search(&scan)) != NULL)

@@ -521,6 +521,7 @@ void
 store_want_plan(const StatementKey *key)
 {
 	uint64 number = wanted_number(key);
+	pg_atomic_uint64 *last = &shared->wanted[number % WANTED_PLANS];
 
 	for (int i = 0; i < WANTED_PLANS; i++)
 	{
@@ -534,6 +535,9 @@ store_want_plan(const StatementKey *key)
 			return;
 		}
 	}
+	/* one that waits may not come again */
+	if (pg_atomic_exchange_u64(last, number) == 0)
+		pg_atomic_fetch_add_u32(&shared->wanted_plans, 1);
 }
 
 bool

@@ -203,6 +203,32 @@ hide_constants_mutator(Node *node, ParamContext *context)
 	return expression_tree_mutator(node, hide_constants_mutator, context);
 }
 
+/* The server writes for people, on many lines; blanks in quotes stay. */
+static char *
+squeeze_blanks(char *text)
+{
+	char *to = text;
+	char quote = '\0';
+
+	for (const char *from = text; *from != '\0'; from++)
+	{
+		if (quote != '\0' || *from == '\'' || *from == '"')
+		{
+			if (quote == '\0')
+				quote = *from;
+			else if (*from == quote)
+				quote = '\0'; /* a doubled one begins again */
+			*to++ = *from;
+		}
+		else if (!scanner_isspace(*from))
+			*to++ = *from;
+		else if (to > text && to[-1] != ' ')
+			*to++ = ' ';
+	}
+	*to = '\0';
+	return text;
+}
+
 void
 text_deparse(Query *query, bool constants, WorkloadSample *sample)
 {
@@ -214,7 +240,7 @@ text_deparse(Query *query, bool constants, WorkloadSample *sample)
 	query = copyObject(query);
 	if (!constants)
 		query = (Query *) hide_constants_mutator((Node *) query, context);
-	sample->query = pg_get_querydef(query, false);
+	sample->query = squeeze_blanks(pg_get_querydef(query, false));
 	sample->nparams = context->nparams;
 	sample->param_types = context->types;
 	sample->param_known = palloc0(context->nparams * sizeof(bool));

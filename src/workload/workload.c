@@ -302,6 +302,6 @@ Datum
 pgopt_workload_flush(PG_FUNCTION_ARGS)
 {
 	pgopt_require_preload("writing the workload");
-	workload_flush();
+	workload_write(true);
 	PG_RETURN_VOID();
 }

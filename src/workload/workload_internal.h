@@ -215,5 +215,8 @@ extern bool capture_query_ids(void); /* does the server compute them? */
 /* --- tables (flush.c) ---------------------------------------------------------------- */
 
 extern void workload_reset(void);
+extern void workload_write(bool wait);
+extern void workload_lock_reading(void);
+extern void workload_unlock_reading(void);
 
 #endif /* PGOPT_WORKLOAD_INTERNAL_H */
