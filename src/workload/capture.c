@@ -264,8 +264,9 @@ typedef struct SampleJob
 	bool known; /* there is an entry */
 } SampleJob;
 
+/* Does it read or write a table that is none of pgopt's own?  Views over functions do not count. */
 static bool
-is_of_pgopt(const PlannedStmt *plan)
+is_about_tables(const PlannedStmt *plan)
 {
 	Oid schema = get_namespace_oid(PGOPT_SCHEMA, true);
 	ListCell *cell;
@@ -274,10 +275,11 @@ is_of_pgopt(const PlannedStmt *plan)
 	{
 		Oid relid = lfirst_oid(cell);
 
-		if (relid >= FirstNormalObjectId && get_rel_namespace(relid) != schema)
-			return false;
+		if (relid >= FirstNormalObjectId && get_rel_namespace(relid) != schema &&
+			get_rel_relkind(relid) != RELKIND_VIEW)
+			return true;
 	}
-	return true;
+	return false;
 }
 
 /* A statement that is not known yet. */
@@ -286,7 +288,7 @@ begin_statement(void *arg)
 {
 	SampleJob *job = arg;
 
-	if (is_of_pgopt(job->queryDesc->plannedstmt))
+	if (!is_about_tables(job->queryDesc->plannedstmt))
 		return;
 	store_create(&job->key, job->execution->command, job->execution->at);
 	job->known = store_count(&job->key, job->execution);

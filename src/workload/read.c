@@ -40,6 +40,7 @@ typedef struct ReadStatement
 	ReadKey key; /* hash key */
 	WorkloadStatement statement;
 	/* the text that stands for samples without one, and its parameters */
+	bool text_is_written;
 	const char *search_path;
 	int nparams;
 	Oid *param_types;
@@ -150,6 +151,7 @@ read_statements(Reading *reading)
 		statement->captured = true;
 		statement->command = (CmdType) int_column(i, 3);
 		statement->text = text_column(i, 4);
+		read->text_is_written = statement->text != NULL;
 		read->search_path = text_column(i, 5);
 		read->nparams = oids_column(i, 6, &read->param_types);
 		statement->calls = float_column(i, 7);
@@ -294,9 +296,8 @@ read_shared_memory(Reading *reading)
 		if (read == NULL)
 			continue;
 		record_read(record, &sample);
-		/* the newest comes first here, and the text is the first one's: each replaces the later's */
-		if (sample.query != NULL &&
-			(read->statement.text == NULL || read->search_path == NULL || record->is_template))
+		/* from the newest to the oldest, which is what the table will have */
+		if (sample.query != NULL && !read->text_is_written)
 		{
 			read->statement.text = sample.query;
 			read->search_path = sample.search_path;
