@@ -53,7 +53,7 @@ static bool
 has_unknown_values(const AdvisorQuery *query)
 {
 	if (query->params == NULL)
-		return true;
+		return false;
 	for (int i = 0; i < query->params->numParams; i++)
 		if (!OidIsValid(query->params->params[i].ptype))
 			return true;
@@ -174,7 +174,7 @@ check_may_run(const PlanReview *review)
 		why = "It has a WITH query that writes.";
 	else if (locks_rows(review->plan))
 		why = "It locks rows.";
-	else if (review->sample->nparams > 0 && has_unknown_values(review->query))
+	else if (has_unknown_values(review->query))
 		why = "The values of its parameters are not known.";
 	else if (calls_harmful((Node *) review->query->query, &function))
 	{
@@ -344,10 +344,8 @@ describe(PlanReview *review)
 		plan = psprintf("it was run now (%s)", plan_time(review->tree->milliseconds));
 	else
 		plan = psprintf("the plan is estimated%s",
-						known->captured && !has_unknown_values(review->query) ? ""
-						: review->sample->nparams > 0 || !known->captured
-							? " for any values, since none are known"
-							: "");
+						has_unknown_values(review->query) ? " for any values, since none are known"
+														  : "");
 	finding = plan_report(review, "statement", NAN);
 	finding->what = psprintf("%s calls, %s and %s each on average; %s",
 							 plan_count(known->calls),
@@ -451,6 +449,7 @@ review_statement(int64 queryid, bool run)
 		plan_words_nodes(review);
 		plan_words_conditions(review);
 		plan_words_statement(review);
+		plan_fold_partitions(review);
 		report_other_indexes(review);
 		if (review->findings == NIL)
 			plan_report(review, "nothing_found", NAN)->what =

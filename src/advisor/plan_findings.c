@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "catalog/partition.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
@@ -201,7 +202,8 @@ plan_remedy_indexes(PlanReview *review, PlanFinding *finding)
 	{
 		const PricedIndex *index = lfirst(cell);
 
-		if (index->table != finding->relid || !OidIsValid(index->table))
+		if (!OidIsValid(finding->relid) ||
+			(index->table != finding->relid && index->table != plan_known_table(finding->relid)))
 			continue;
 		plan_remedy_add(finding, psprintf("%s;", index->ddl));
 		finding->cost_before = review->cost;
@@ -210,4 +212,59 @@ plan_remedy_indexes(PlanReview *review, PlanFinding *finding)
 		found = true;
 	}
 	return found;
+}
+
+/* What is said of many partitions of a table in the same way is said of the worst, with how many more there are. */
+void
+plan_fold_partitions(PlanReview *review)
+{
+	List *kept = NIL;
+	ListCell *cell;
+
+	foreach(cell, review->findings)
+	{
+		PlanFinding *finding = lfirst(cell);
+		PlanFinding *same = NULL;
+		ListCell *other;
+
+		CHECK_FOR_INTERRUPTS();
+		if (OidIsValid(finding->relid) && get_rel_relispartition(finding->relid))
+			foreach(other, kept)
+			{
+				PlanFinding *before = lfirst(other);
+
+				if (strcmp(before->problem, finding->problem) == 0 && OidIsValid(before->relid) &&
+					plan_known_table(before->relid) == plan_known_table(finding->relid))
+					same = before;
+			}
+		if (same == NULL)
+		{
+			kept = lappend(kept, finding);
+			continue;
+		}
+		if (finding->share > same->share)
+		{
+			double share = same->share;
+			int others = same->others;
+
+			*same = *finding;
+			finding->share = share;
+			same->others = others;
+		}
+		same->share += isnan(finding->share) ? 0 : finding->share;
+		same->others++;
+	}
+	foreach(cell, kept)
+	{
+		PlanFinding *finding = lfirst(cell);
+
+		if (finding->others == 0)
+			continue;
+		finding->what = psprintf("%s; and the like in %s more of the partitions of %s",
+								 finding->what,
+								 plan_count(finding->others),
+								 get_rel_name(plan_known_table(finding->relid)));
+		plan_evidence_number(finding, "partitions", finding->others + 1);
+	}
+	review->findings = kept;
 }

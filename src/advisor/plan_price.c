@@ -94,6 +94,7 @@ try(void (*callback)(Pricing *pricing), Pricing *pricing)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
+		XactReadOnly = true; /* until the subtransaction ends */
 		callback(pricing);
 		ReleaseCurrentSubTransaction();
 	}

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "jit/jit.h"
 #include "miscadmin.h"
+#include "nodes/params.h"
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "utils/builtins.h"
@@ -175,8 +176,7 @@ slow_plan_jit(PlanReview *review)
 								 plan_time(spent),
 								 plan_time(review->tree->milliseconds));
 	}
-	else if ((functions > 0 || (!review->tree->measured && planned)) && mean > 0 &&
-			 mean < JIT_SHORT)
+	else if ((functions > 0 || (jit == NULL && planned)) && mean > 0 && mean < JIT_SHORT)
 	{
 		finding = plan_report(review, "slow_plan_jit", NAN);
 		finding->what = psprintf("the plan is compiled (JIT), because its cost of %s is above "
@@ -379,7 +379,7 @@ plan_for_any_values(void *arg)
 	Generic *generic = arg;
 	AdvisorQuery query = *generic->review->query;
 
-	query.params = NULL;
+	query.params = makeParamList(query.params->numParams); /* without types: not known */
 	generic->tree = plan_explain_estimate(&query, NULL, &generic->cost);
 }
 

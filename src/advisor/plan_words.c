@@ -179,9 +179,15 @@ has_priced_index(const PlanReview *review, Oid relid)
 {
 	ListCell *cell;
 
+	if (!OidIsValid(relid))
+		return false;
 	foreach(cell, review->indexes)
-		if (((PricedIndex *) lfirst(cell))->table == relid)
+	{
+		Oid table = ((PricedIndex *) lfirst(cell))->table;
+
+		if (table == relid || table == plan_known_table(relid))
 			return true;
+	}
 	return false;
 }
 

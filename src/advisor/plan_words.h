@@ -49,7 +49,8 @@ typedef struct PlanFinding
 	const char *remedy;      /* NULL where nothing is known to help */
 	double cost_before;      /* NAN where it was not priced */
 	double cost_after;
-	Oid relid; /* that it is about, or InvalidOid */
+	Oid relid;  /* that it is about, or InvalidOid */
+	int others; /* partitions of which the same is to be said */
 } PlanFinding;
 
 /* A statement with its plan, and what was found. */
@@ -127,6 +128,8 @@ extern bool plan_remedy_indexes(PlanReview *review, PlanFinding *finding);
 
 /* Appends a line of SQL or advice to what the finding has. */
 extern void plan_remedy_add(PlanFinding *finding, const char *remedy);
+
+extern void plan_fold_partitions(PlanReview *review);
 
 /* "500,000", "3.2"; "1 row", "12 rows" */
 extern char *plan_count(double number);
