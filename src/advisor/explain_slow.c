@@ -69,6 +69,16 @@ keep_partitions(Plan *plan, Plan *parent, void *arg)
 		compat_no_pruning((MergeAppend *) plan);
 }
 
+/* Nothing is locked to be written to where nothing is going to be written. */
+static void
+read_only_locks(PlannedStmt *plan)
+{
+	ListCell *cell;
+
+	foreach(cell, plan->rtable)
+		((RangeTblEntry *) lfirst(cell))->rellockmode = AccessShareLock;
+}
+
 static char *
 explain(PlannedStmt *plan, const AdvisorQuery *query, bool analyze, const instr_time *planning)
 {
@@ -97,6 +107,7 @@ plan_explain_estimate(const AdvisorQuery *query, PlannedStmt **plan, double *cos
 	made = statement_plan(query);
 	if (cost != NULL)
 		*cost = made->planTree->total_cost;
+	read_only_locks(made);
 	if (has_unknown_values(query))
 		plan_tree_visit(made, keep_partitions, NULL);
 	tree = plan_json_parse(explain(made, query, false, NULL), made->rtable);
@@ -228,19 +239,17 @@ telling_sample(const WorkloadStatement *known)
 	return best;
 }
 
-/* The same statement with that sample alone. */
+/* The same statement with that sample before the others. */
 static WorkloadStatement *
-with_one_sample(const WorkloadStatement *known, int sample)
+with_sample_first(const WorkloadStatement *known, int sample)
 {
-	WorkloadStatement *one = palloc(sizeof(WorkloadStatement));
+	WorkloadStatement *copy = palloc(sizeof(WorkloadStatement));
 
-	*one = *known;
-	if (known->nsamples > 0)
-	{
-		one->samples = &known->samples[sample];
-		one->nsamples = 1;
-	}
-	return one;
+	*copy = *known;
+	copy->samples = palloc(Max(known->nsamples, 1) * sizeof(WorkloadSample));
+	for (int i = 0; i < known->nsamples; i++)
+		copy->samples[i] = known->samples[i == 0 ? sample : i <= sample ? i - 1 : i];
+	return copy;
 }
 
 static void
@@ -274,6 +283,13 @@ prepare(PlanReview *review)
 	}
 	review->statement = linitial(prepared);
 	review->query = &review->statement->queries[0];
+	/* the first that could be parsed */
+	for (int i = 0; i < review->known->nsamples; i++)
+		if (review->known->samples[i].query == review->query->text)
+		{
+			review->sample = &review->known->samples[i];
+			break;
+		}
 	if (!statement_try(review->statement, estimate, review))
 	{
 		report_unplannable(review, review->statement->failure);
@@ -439,7 +455,7 @@ review_statement(int64 queryid, bool run)
 						   "know it."),
 				 errhint("pgopt_workload() lists the statements that are known.")));
 	known = linitial(workload);
-	review->known = with_one_sample(known, telling_sample(known));
+	review->known = with_sample_first(known, telling_sample(known));
 	prepare(review);
 	choose_tree(review, run);
 	if (review->tree != NULL)

@@ -214,6 +214,41 @@ expression_text(Oid relid, Node *expression)
 		expression, deparse_context_for(name != NULL ? name : "?", relid), false, false);
 }
 
+/* Can an index be asked for it?  B-tree by the type's own order, GIN by its default operators. */
+static bool
+is_indexable(const Comparison *comparison, Oid am)
+{
+	Oid opclass = GetDefaultOpClass(exprType(strip(comparison->wrapped)), am);
+
+	if (!OidIsValid(comparison->opno))
+		return am == BTREE_AM_OID; /* a condition by itself: WHERE f(x) */
+	return OidIsValid(opclass) &&
+		   get_op_opfamily_strategy(comparison->opno, get_opclass_family(opclass)) != 0;
+}
+
+/* Does a scan of the table look at so many rows that conditions matter? */
+static bool
+reads_many_rows(const PlanReview *review, Oid relid)
+{
+	ListCell *cell;
+
+	foreach(cell, review->tree->nodes)
+	{
+		const PlanNode *node = lfirst(cell);
+		const PlanNode *bitmap = plan_child(node, "Outer");
+
+		if (node->relid != relid)
+			continue;
+		if (review->tree->measured ? node->removed + plan_all_rows(node) >= PLAN_MANY_ROWS
+			: plan_is(node, "Bitmap Heap Scan") && bitmap != NULL
+				? bitmap->plan_rows * node->loops >= PLAN_MANY_ROWS
+				: (plan_is(node, "Seq Scan") || plan_text(node->json, "Index Cond") == NULL) &&
+					  plan_table_rows(relid, NULL) * node->loops >= PLAN_MANY_ROWS)
+			return true;
+	}
+	return false;
+}
+
 /* Unless the same was said of another partition. */
 static PlanFinding *
 report(PlanReview *review, const Comparison *comparison, const char *problem, char *what)
@@ -427,7 +462,7 @@ type_cast_on_column(PlanReview *review, const Comparison *comparison)
 	char *name;
 	PlanFinding *finding;
 
-	if (column == NULL || column->varattno <= 0)
+	if (column == NULL || column->varattno <= 0 || !is_indexable(comparison, BTREE_AM_OID))
 		return false;
 	name = get_attname(comparison->relid, column->varattno, true);
 	if (name == NULL)
@@ -531,7 +566,8 @@ function_on_column(PlanReview *review, const Comparison *comparison)
 	PlanFinding *finding;
 
 	if (IsA(wrapped, Var) || IsA(wrapped, RowExpr) || IsA(wrapped, SubPlan) ||
-		contain_subplans(wrapped))
+		contain_subplans(wrapped) ||
+		(!is_indexable(comparison, BTREE_AM_OID) && !is_indexable(comparison, GIN_AM_OID)))
 		return false;
 	expression = expression_text(comparison->relid, wrapped);
 	finding = report(
@@ -550,15 +586,13 @@ function_on_column(PlanReview *review, const Comparison *comparison)
 	advice = rewritten(comparison->relid,
 					   wrapped,
 					   OidIsValid(comparison->opno) ? get_opname(comparison->opno) : NULL);
-	if (!contain_mutable_functions(wrapped) && !contain_subplans(wrapped))
+	if (!contain_mutable_functions(wrapped))
 	{
-		Oid type = exprType(wrapped);
-		bool found = false;
+		bool found = propose_index(review,
+								   finding,
+								   is_indexable(comparison, BTREE_AM_OID) ? "btree" : "gin",
+								   psprintf("(%s)", expression));
 
-		if (!OidIsValid(comparison->opno) || get_op_btree_interpretation(comparison->opno) != NIL)
-			found = propose_index(review, finding, "btree", psprintf("(%s)", expression));
-		else if (OidIsValid(GetDefaultOpClass(type, GIN_AM_OID)))
-			found = propose_index(review, finding, "gin", psprintf("(%s)", expression));
 		if (!found && advice == NULL)
 			(void) plan_remedy_indexes(review, finding);
 	}
@@ -638,7 +672,8 @@ plan_words_conditions(PlanReview *review)
 		const ScanConditions *conditions = lfirst(cell);
 		ListCell *clause;
 
-		if (plan_share_of(review, conditions->relid) < MIN_SHARE)
+		if (plan_share_of(review, conditions->relid) < PLAN_MIN_SHARE ||
+			!reads_many_rows(review, conditions->relid))
 			continue;
 		foreach(clause, conditions->filter)
 		{

@@ -121,21 +121,9 @@ static void
 select_and_price(Pricing *pricing)
 {
 	PlanReview *review = pricing->review;
-	AdvisorStatement *statement = palloc(sizeof(AdvisorStatement));
-	AdvisorQuery *query = palloc(sizeof(AdvisorQuery));
 	SelectionGoal goal = {.budget = INFINITY, .max_indexes = MAX_INDEXES};
-	Selection *selection;
+	Selection *selection = selection_run(list_make1(review->statement), &goal, NULL);
 
-	/* of its samples the one that is explained */
-	*query = *review->query;
-	query->statement = statement;
-	query->weight = 1;
-	*statement = *review->statement;
-	statement->id = 0;
-	statement->nqueries = 1;
-	statement->queries = query;
-
-	selection = selection_run(list_make1(statement), &goal, NULL);
 	for (int i = 0; i < selection->nselected; i++)
 	{
 		pricing->index = selection->selected[i].index;

@@ -212,7 +212,7 @@ trigger_time(PlanReview *review)
 			time >= 0 && review->tree->milliseconds > 0 ? time / review->tree->milliseconds : NAN;
 		PlanFinding *finding;
 
-		if (isnan(share) ? calls < MANY_CALLS : share < MIN_SHARE)
+		if (isnan(share) ? calls < MANY_CALLS : share < PLAN_MIN_SHARE)
 			continue;
 		finding = plan_report(review, "trigger_time", share);
 		finding->what = psprintf("%s %s of %s was called %s times%s",

@@ -3,7 +3,7 @@
  *		What is wrong with the nodes of a plan: one small function a problem.
  *
  * The thresholds are defined here, each with its reason.  A node that takes
- * less than MIN_SHARE of the whole is left alone whatever it does.
+ * less than PLAN_MIN_SHARE of the whole is left alone whatever it does.
  *
  * Locks: AccessShareLock on tables whose rows are counted.
  * Cost: one pass over the nodes; each rule looks at a node and its neighbours.
@@ -19,9 +19,6 @@
 #include "utils/lsyscache.h"
 
 #include "plan_words.h"
-
-/* A scan of fewer rows is as good as any index. */
-#define MANY_ROWS 1000
 
 /* An index pays where at most that part of the rows is wanted; the planner's costs say about the same. */
 #define FEW_OF_THEM 0.1
@@ -203,7 +200,7 @@ sequential_scan(PlanReview *review, PlanNode *node)
 	bool repeated = repetitions(node) > 1;
 	PlanFinding *finding;
 
-	if (!plan_is(node, "Seq Scan") || read < MANY_ROWS)
+	if (!plan_is(node, "Seq Scan") || read < PLAN_MANY_ROWS)
 		return;
 	if (limited >= 0 && limited < returned)
 		returned = limited;
@@ -252,7 +249,7 @@ filter_discards(PlanReview *review, PlanNode *node)
 		if (bitmap != NULL)
 			removed = (bitmap->plan_rows - node->plan_rows) * node->loops;
 	}
-	if (filter == NULL || removed < MANY_ROWS || returned > FEW_OF_THEM * (removed + returned))
+	if (filter == NULL || removed < PLAN_MANY_ROWS || returned > FEW_OF_THEM * (removed + returned))
 		return;
 
 	finding = plan_report(review, "filter_discards", node->share);
@@ -272,7 +269,7 @@ many_heap_fetches(PlanReview *review, PlanNode *node)
 	double fetches = plan_number(node->json, "Heap Fetches", 0);
 	PlanFinding *finding;
 
-	if (!plan_is(node, "Index Only Scan") || fetches < MANY_ROWS ||
+	if (!plan_is(node, "Index Only Scan") || fetches < PLAN_MANY_ROWS ||
 		fetches < HEAP_FETCHES_PART * (plan_all_rows(node) + node->removed))
 		return;
 	finding = plan_report(review, "many_heap_fetches", node->share);
@@ -590,7 +587,7 @@ correlated_subquery(PlanReview *review, PlanNode *node)
 	PlanFinding *finding;
 
 	if (node->relationship == NULL || strcmp(node->relationship, "SubPlan") != 0 ||
-		node->loops < MANY_LOOPS || node->share_all < MIN_SHARE)
+		node->loops < MANY_LOOPS || node->share_all < PLAN_MIN_SHARE)
 		return;
 	name = plan_text(node->json, "Subplan Name");
 	not_in = plan_is_not_in(review, name);
@@ -644,7 +641,7 @@ cte_materialized(PlanReview *review, PlanNode *node)
 		return;
 	read = review->tree->measured ? plan_all_rows(node) + node->removed
 								  : made->plan_rows * node->loops;
-	if (read < MANY_ROWS || plan_all_rows(node) > FEW_OF_THEM * read)
+	if (read < PLAN_MANY_ROWS || plan_all_rows(node) > FEW_OF_THEM * read)
 		return;
 	finding = plan_report(review, "cte_materialized", node->share + made->share_all);
 	finding->what =
@@ -680,7 +677,7 @@ large_offset(PlanReview *review, PlanNode *node)
 		skipped =
 			range > 0 ? (node->startup_cost - below->startup_cost) / range * below->plan_rows : 0;
 	}
-	if (skipped < MANY_ROWS || plan_all_rows(node) > FEW_OF_THEM * skipped)
+	if (skipped < PLAN_MANY_ROWS || plan_all_rows(node) > FEW_OF_THEM * skipped)
 		return;
 	finding = plan_report(
 		review, "large_offset", node->share_all * skipped / (skipped + plan_all_rows(node)));
@@ -747,7 +744,7 @@ plan_words_nodes(PlanReview *review)
 			PlanNode *node = lfirst(cell);
 
 			CHECK_FOR_INTERRUPTS();
-			if (node->loops > 0 && node->share_all >= MIN_SHARE)
+			if (node->loops > 0 && node->share_all >= PLAN_MIN_SHARE)
 				node_rules[i](review, node);
 		}
 	}

@@ -73,7 +73,10 @@ typedef struct PlanReview
 } PlanReview;
 
 /* What takes less is not what makes a statement slow. */
-#define MIN_SHARE 0.02
+#define PLAN_MIN_SHARE 0.02
+
+/* A scan of fewer rows is as good as any index. */
+#define PLAN_MANY_ROWS 1000
 
 /* --- plan_words.c: nodes ---------------------------------------------------- */
 
