@@ -8,7 +8,6 @@ RESET client_min_messages;
 SET jit = off;
 SET max_parallel_workers_per_gather = 0;
 SET timezone = 'UTC';
-SET pgopt.workload_slow = '1ms';
 
 CREATE SCHEMA explain_slow;
 SET search_path = explain_slow, public;
@@ -39,7 +38,8 @@ SELECT /* scan */ id, title FROM document WHERE agency = 17 AND region = 'region
 SELECT step, problem, evidence ->> 'plan' AS plan, cost_after < cost_before AS cheaper, evidence ->> 'role' = current_user AS own,
        (evidence ->> 'calls')::float AS calls, share IS NULL AS no_share
   FROM pgopt_explain_slow(id_of('/* scan */')) WHERE step = 0;
-SELECT problem, share > 0.9 AS most, what, evidence ->> 'table' AS "table", remedy, cost_after < cost_before AS cheaper
+SELECT problem, share > 0.9 AS most, what ~ '^sequential scan of document reads 20,000 rows to return \d' AS what, evidence ->> 'table' AS "table",
+       remedy ~ '^CREATE INDEX CONCURRENTLY \S+ ON explain_slow.document ' AS remedy, cost_after < cost_before AS cheaper
   FROM pgopt_explain_slow(id_of('/* scan */')) WHERE problem = 'sequential_scan';
 SELECT pgopt_explain_slow_plan(id_of('/* scan */')) ~ 'Seq Scan on document .*\n  Filter: ' AS plan;
 SELECT pgopt_explain_slow_plan(id_of('/* scan */'), true) ~ 'actual time=.*rows=.*Rows Removed by Filter: 1' AS plan_of_now;
@@ -49,10 +49,10 @@ SELECT jsonb_path_query_array(j, '$.findings[*].problem') AS problems, j #>> '{p
 SELECT problem, evidence ->> 'rows_read' AS read, evidence ->> 'rows_returned' AS returned
   FROM pgopt_explain_slow(id_of('/* scan */'), true) WHERE problem = 'sequential_scan';
 -- the index as printed can be made, and then nothing is wrong any more
-SELECT remedy AS ddl FROM pgopt_explain_slow(id_of('/* scan */')) WHERE problem = 'sequential_scan' \gset
+SELECT remedy AS ddl, substring(remedy FROM 'CONCURRENTLY (\S+) ON') AS index FROM pgopt_explain_slow(id_of('/* scan */')) WHERE problem = 'sequential_scan' \gset
 :ddl
 SELECT * FROM problems('/* scan */');
-DROP INDEX IF EXISTS document_agency_region_idx, document_agency_idx, document_region_idx;
+DROP INDEX :"index";
 
 --
 -- Conditions that no index can serve as they are written
@@ -77,9 +77,11 @@ SELECT /* like */ count(*) FROM document WHERE title LIKE '%ree 777%';
 SELECT problem, "table", remedy FROM problems('/* like */') WHERE problem LIKE 'leading%';
 SELECT /* regex */ count(*) FROM document WHERE title ~* 'ree 777';
 SELECT problem, "table" FROM problems('/* regex */') WHERE problem LIKE 'leading%';
--- none of these has such a problem
+-- none of these has such a problem: few rows are looked at, and nothing could be asked of an index
 SELECT /* fine */ count(*) FROM document WHERE id = 77 AND title LIKE 'Decree%' AND lower(region) <> 'x';
+SELECT /* not */ count(*) FROM document WHERE lower(region) <> 'x' AND id::text NOT LIKE '7%';
 SELECT problem FROM problems('/* fine */') WHERE problem ~ 'function|cast|leading';
+SELECT problem FROM problems('/* not */') WHERE problem ~ 'function|cast|leading';
 
 --
 -- Memory
@@ -136,7 +138,7 @@ DROP STATISTICS document_both;
 ANALYZE document;
 RESET enable_nestloop; RESET enable_hashjoin; RESET enable_mergejoin; RESET enable_material; RESET enable_memoize;
 -- what was counted, where no plan was measured
-SELECT /* counted */ id FROM document WHERE kind = 'kind 3' AND region = 'region 4';
+SELECT /* counted */ id FROM document WHERE kind = 'kind 3' AND region = 'region 3' \g /dev/null
 SELECT problem, "table", remedy FROM problems('/* counted */') WHERE problem = 'misestimated';
 -- old statistics, and none
 CREATE TABLE fresh (id int, x int, filler text);
@@ -204,12 +206,14 @@ SELECT /* partitions */ count(*) FROM measure WHERE place = 7 AND value % 2 = 1;
 SELECT problem, what ~ 'and the like in 3 more of the partitions of measure$' AS folded, remedy FROM pgopt_explain_slow(id_of('/* partitions */'), true) WHERE problem = 'sequential_scan';
 -- compiled for nothing
 SET jit = on; SET jit_above_cost = 10; SET jit_inline_above_cost = 10; SET jit_optimize_above_cost = 10;
-SELECT problem ~ 'jit|nothing' FROM problems('/* fine */', true) WHERE pg_jit_available() AND problem = 'slow_plan_jit';
+SELECT pg_jit_available() = EXISTS (SELECT FROM problems('/* fine */', true) WHERE problem = 'slow_plan_jit') AS noticed;
 RESET jit_above_cost; RESET jit_inline_above_cost; RESET jit_optimize_above_cost; SET jit = off;
 
 --
 -- Plans that were measured when the statement was slow
 --
+SET pgopt.workload_slow = '1ms';
+SELECT /* slow */ count(*) FROM document, pg_sleep(0.005) WHERE kind = 'kind 3' AND id > 100;
 SELECT /* slow */ count(*) FROM document, pg_sleep(0.005) WHERE kind = 'kind 3' AND id > 100;
 SELECT /* slow */ count(*) FROM document, pg_sleep(0.005) WHERE kind = 'kind 3' AND id > 100;
 SELECT problem, evidence ->> 'plan' AS plan, (evidence ->> 'plan_milliseconds')::float > 1 AS slow FROM pgopt_explain_slow(id_of('/* slow */')) WHERE step = 0;
@@ -220,7 +224,7 @@ DROP INDEX document_kind;
 -- prepared, with values
 PREPARE of_agency (int, text) AS SELECT /* prepared */ count(*) FROM document WHERE agency = $1 AND region = $2;
 EXECUTE of_agency (17, 'region 16');
-SELECT problem, evidence ->> 'rows_read' AS read, remedy IS NOT NULL AS remedy FROM pgopt_explain_slow(id_of('/* prepared */'), true) WHERE problem = 'sequential_scan';
+SELECT problem, evidence ->> 'rows_read' AS read, remedy IS NOT NULL AS remedy FROM pgopt_explain_slow(id_of('agency = $1'), true) WHERE problem = 'sequential_scan';
 -- with the plan for any values
 PREPARE of_kind (text) AS SELECT /* generic */ count(*), (SELECT 1 FROM pg_sleep(0.005)) FROM document WHERE kind = $1;
 UPDATE document SET kind = 'all' WHERE id > 100;
@@ -228,9 +232,10 @@ CREATE INDEX document_kind ON document (kind);
 SELECT pg_stat_force_next_flush();
 VACUUM ANALYZE document;
 SET plan_cache_mode = force_generic_plan;
-EXECUTE of_kind ('kind 3');
-EXECUTE of_kind ('kind 3');
-SELECT problem, remedy FROM problems('/* generic */') WHERE problem IN ('generic_plan', 'plan_changed');
+EXECUTE of_kind ('all');
+EXECUTE of_kind ('all');
+EXECUTE of_kind ('all');
+SELECT problem, remedy FROM problems('kind = $1') WHERE problem IN ('generic_plan', 'plan_changed');
 RESET plan_cache_mode;
 DROP INDEX document_kind;
 
@@ -270,7 +275,6 @@ CREATE TABLE written (who name, what text);
 CREATE FUNCTION writes(int) RETURNS boolean LANGUAGE plpgsql COST 1 AS $$ BEGIN INSERT INTO written VALUES (current_user, 'volatile'); RETURN true; END $$;
 CREATE FUNCTION hides(int) RETURNS boolean LANGUAGE sql STABLE COST 1 AS $$ SELECT writes($1) $$;
 CREATE FUNCTION folded(int) RETURNS int LANGUAGE sql IMMUTABLE AS $$ SELECT CASE WHEN writes($1) THEN 1 END $$;
-CREATE FUNCTION becomes(int) RETURNS boolean LANGUAGE plpgsql STABLE COST 1 AS $$ BEGIN RESET ROLE; RETURN true; END $$;
 SELECT /* volatile */ count(*) FROM document WHERE id < 5 AND writes(id);
 SELECT /* hidden */ count(*) FROM document WHERE id < 5 AND hides(id);
 RESET ROLE;
@@ -287,20 +291,17 @@ RESET ROLE;
 SELECT problem FROM pgopt_explain_slow(id_of('/* folded */')) WHERE step = 0 OR problem = 'not_planned';
 SELECT count(*) FROM written;
 SET ROLE explain_slow_user;
-SELECT /* becomes */ count(*) FROM document WHERE id < 5 AND id + 0 = 4;
-CREATE OR REPLACE FUNCTION folded(int) RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN EXECUTE 'RESET ROLE'; RETURN $1; END $$;
-SELECT /* role */ count(*) FROM document WHERE agency = folded(1) AND id < 0;
+SELECT /* his */ count(*) FROM document WHERE id < 5 AND id + 0 = 4;
 RESET ROLE;
-SELECT last_error('/* role */');
 -- what he may not read any more
 REVOKE SELECT ON document FROM explain_slow_user;
-SELECT problem, what FROM pgopt_explain_slow(id_of('/* becomes */')) WHERE step > 0;
-SELECT last_error('/* becomes */');
+SELECT problem, what FROM pgopt_explain_slow(id_of('/* his */')) WHERE step > 0;
+SELECT last_error('/* his */');
 GRANT SELECT ON document TO explain_slow_user;
 
 -- for pg_read_all_stats, and nobody else
 SET ROLE explain_slow_reader;
-SELECT id_of('/* becomes */') AS id \gset
+SELECT id_of('/* his */') AS id \gset
 SELECT problem, evidence ->> 'role' AS role FROM pgopt_explain_slow(:id) WHERE step = 0;
 SELECT problem, evidence ->> 'plan' AS plan FROM pgopt_explain_slow(:id, true) WHERE step = 0;
 SET ROLE explain_slow_user;
@@ -309,14 +310,15 @@ SELECT pgopt_explain_slow_plan(:id);
 SELECT pgopt_explain_slow_json(:id);
 RESET ROLE;
 
--- it is given up when the caller's time is over, and what ran before goes on
-SELECT /* long */ count(*) FROM agency a, agency b, agency c, agency d WHERE a.id + b.id + c.id + d.id = 3 LIMIT 0;
-BEGIN;
-SET LOCAL statement_timeout = '300ms';
-SAVEPOINT s;
-SELECT /* longer */ count(*) FROM agency a, agency b, agency c, agency d WHERE a.id + b.id + c.id + d.id = 3;
-ROLLBACK TO s;
-COMMIT;
+-- it is given up when the caller's time is over
+SET explain_slow.sleep = 0;
+SELECT /* sleeps */ count(*) FROM document, pg_sleep(current_setting('explain_slow.sleep')::float) WHERE id = 1;
+SET explain_slow.sleep = 600;
+SET statement_timeout = '200ms';
+SELECT count(*) FROM pgopt_explain_slow(id_of('/* sleeps */'), true);
+RESET statement_timeout;
+SET explain_slow.sleep = 0;
+SELECT count(*) > 0 AS answers FROM pgopt_explain_slow(id_of('/* sleeps */'), true);
 -- what ran in a transaction that only reads stays so, and one that writes may go on
 BEGIN READ ONLY;
 SELECT count(*) > 0 AS answers FROM pgopt_explain_slow(id_of('/* scan */'), true);
@@ -330,6 +332,7 @@ ROLLBACK;
 -- a table that is gone, and one that is another
 CREATE TABLE gone (id int, x int);
 INSERT INTO gone SELECT g, g FROM generate_series(1, 2000) g;
+SELECT /* gone */ count(*), (SELECT 1 FROM pg_sleep(0.005)) FROM gone WHERE x = 7;
 SELECT /* gone */ count(*), (SELECT 1 FROM pg_sleep(0.005)) FROM gone WHERE x = 7;
 SELECT /* gone */ count(*), (SELECT 1 FROM pg_sleep(0.005)) FROM gone WHERE x = 7;
 DROP TABLE gone;
