@@ -159,12 +159,20 @@ static void
 slow_plan_jit(PlanReview *review)
 {
 	JsonbContainer *jit = plan_part(review->tree->json, "JIT");
-	JsonbContainer *timing = jit != NULL ? plan_part(jit, "Timing") : NULL;
-	double functions = jit != NULL ? plan_number(jit, "Functions", 0) : 0;
-	double spent = timing != NULL ? plan_number(timing, "Total", 0) : 0;
+	JsonbContainer *timing;
+	double functions;
+	double spent;
 	double mean = mean_milliseconds(review);
-	bool planned = review->plan != NULL && (review->plan->jitFlags & PGJIT_PERFORM) != 0;
 	PlanFinding *finding;
+
+	/* what the workload keeps of a plan says nothing of it */
+	if (jit == NULL && strcmp(review->source, "measured") == 0 && review->estimate != NULL)
+		jit = plan_part(review->estimate->json, "JIT");
+	if (jit == NULL)
+		return;
+	timing = plan_part(jit, "Timing");
+	functions = plan_number(jit, "Functions", 0);
+	spent = timing != NULL ? plan_number(timing, "Total", 0) : 0;
 
 	if (spent > 0 && review->tree->milliseconds > 0)
 	{
@@ -176,7 +184,7 @@ slow_plan_jit(PlanReview *review)
 								 plan_time(spent),
 								 plan_time(review->tree->milliseconds));
 	}
-	else if ((functions > 0 || (jit == NULL && planned)) && mean > 0 && mean < JIT_SHORT)
+	else if (functions > 0 && mean > 0 && mean < JIT_SHORT)
 	{
 		finding = plan_report(review, "slow_plan_jit", NAN);
 		finding->what = psprintf("the plan is compiled (JIT), because its cost of %s is above "

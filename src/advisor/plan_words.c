@@ -141,6 +141,25 @@ origin_of_misestimate(PlanNode *node)
 	return node;
 }
 
+/* Was it planned for any values of parameters, although they are known? */
+static bool
+is_for_any_values(const PlanReview *review, const PlanNode *node)
+{
+	static const char *const conditions[] = {"Index Cond", "Recheck Cond", "Filter"};
+	int nparams = review->sample != NULL ? review->sample->nparams : 0;
+
+	for (int param = 1; param <= nparams; param++)
+		for (int i = 0; i < lengthof(conditions); i++)
+		{
+			char *text = plan_text(node->json, conditions[i]);
+
+			if (review->sample->param_known[param - 1] && text != NULL &&
+				strstr(text, psprintf("$%d", param)) != NULL)
+				return true;
+		}
+	return false;
+}
+
 /* What would make the estimate of a node right. */
 static void
 remedy_estimate(PlanReview *review, PlanFinding *finding, PlanNode *origin)
@@ -148,13 +167,18 @@ remedy_estimate(PlanReview *review, PlanFinding *finding, PlanNode *origin)
 	char *statistics = NULL;
 
 	finding->relid = origin->relid;
+	origin->reported = true;
+	if (is_for_any_values(review, origin))
+	{
+		plan_remedy_add(finding, "SET plan_cache_mode = 'force_custom_plan';");
+		return;
+	}
 	if (OidIsValid(origin->relid))
 		statistics = plan_statistics_ddl(review, origin->relid);
 	if (statistics != NULL)
 		plan_remedy_add(finding, statistics);
 	else if (OidIsValid(origin->relid))
 		plan_remedy_add(finding, psprintf("ANALYZE %s;", plan_table_name(origin->relid)));
-	origin->reported = true;
 }
 
 /* --- reading too much ----------------------------------------------------------------- */
