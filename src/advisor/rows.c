@@ -44,6 +44,7 @@
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/plancat.h"
+#include "partitioning/partdesc.h"
 #include "portability/instr_time.h"
 #include "storage/bufmgr.h"
 #include "utils/datum.h"
@@ -217,6 +218,7 @@ draw_blocks(RowSample *sample, const Source *sources, int nsources)
 
 	if (ndrawn == 0)
 	{
+		sample->tuples = 0;
 		sample->whole = true;
 		return;
 	}
@@ -760,6 +762,8 @@ planner_selectivity(RowSample *sample, List *predicate)
 	setup_simple_rel_arrays(root);
 	build_simple_rel(root, 1, NULL)->tuples = sample->tuples;
 	selectivity = clauselist_selectivity(root, copyObject(predicate), 0, JOIN_INNER, NULL);
+	if (root->glob->partition_directory != NULL)
+		DestroyPartitionDirectory(root->glob->partition_directory);
 	return selectivity;
 }
 

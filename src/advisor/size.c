@@ -19,6 +19,7 @@
 #include "catalog/pg_opclass.h"
 #include "catalog/pg_statistic.h"
 #include "catalog/pg_statistic_ext.h"
+#include "commands/vacuum.h"
 #include "common/hashfn.h"
 #include "port/pg_bitutils.h"
 #include "statistics/statistics.h"
@@ -34,6 +35,10 @@
 #include "rows.h"
 #include "size.h"
 
+/* Standard errors, and at most what part, by which an estimate may be off and still say nothing. */
+#define NOISE            1.5
+#define SURELY_DEPENDENT 0.25
+
 /* --- distinct keys --------------------------------------------------------------- */
 
 /* Distinct values among counted ones, and how many were seen once. */
@@ -44,6 +49,37 @@ typedef struct Counts
 	int once;
 	int *count; /* of each, most first, where asked for */
 } Counts;
+
+/*
+ * Duj1 takes all values for equally frequent.  Where rows have theirs at random
+ * the numbers of rows are spread as Poisson's distribution, and then it finds
+ * too few when a good part of all rows was seen.  This finds the number C of
+ * values to draw from for which it would have found what it did, and says how
+ * many of these would occur in all rows.
+ */
+static double
+correct_estimate(double estimate, double seen, double population)
+{
+	double low = log(Max(estimate, 1));
+	double high = log(population * 50);
+
+	if (seen >= population || estimate < 2 || estimate >= population * 0.98)
+		return estimate;
+	for (int i = 0; i < 40; i++)
+	{
+		double middle = (low + high) / 2;
+		double values = exp(middle);
+		double once = seen * exp(-seen / values);
+		double distinct = values * (1 - exp(-seen / values));
+		double found = seen * distinct / (seen - once + once * seen / population);
+
+		if (found < estimate)
+			low = middle;
+		else
+			high = middle;
+	}
+	return exp(low) * (1 - exp(-population / exp(low)));
+}
 
 /*
  * Haas and Stokes, "Estimating the number of classes in a finite population",
@@ -59,7 +95,8 @@ distinct_estimate(const Counts *counts, double population)
 		return 1;
 	if (n >= population || f1 == 0)
 		return Max(counts->distinct, 1);
-	return Min(n * counts->distinct / (n - f1 + f1 * n / population), population);
+	return correct_estimate(
+		Min(n * counts->distinct / (n - f1 + f1 * n / population), population), n, population);
 }
 
 /* From the statistics of a column; -1 where they do not say. */
@@ -75,6 +112,8 @@ size_known_distinct(Oid table, AttrNumber attnum, bool inherited, double populat
 		return -1;
 	form = (Form_pg_statistic) GETSTRUCT(tuple);
 	distinct = form->stadistinct < 0 ? -form->stadistinct * population : form->stadistinct;
+	/* ANALYZE looks at 300 rows for each entry of its histograms. */
+	distinct = correct_estimate(distinct, 300.0 * default_statistics_target, population);
 	/* Nulls are one more value in an index. */
 	if (form->stanullfrac > 0)
 		distinct += 1;
@@ -146,9 +185,9 @@ by_count(const void *a, const void *b)
 	return *(const int *) b - *(const int *) a;
 }
 
-/* Counts the keys of the rows that pass; groups: keep the counts, too. */
+/* Counts the keys of the rows that are counted (NULL: all); groups: keep the counts, too. */
 static void
-count_keys(const SizeInput *input, int nkeys, bool groups, Counts *counts)
+count_keys(const SizeInput *input, int nkeys, const bool *counted, bool groups, Counts *counts)
 {
 	uint32 size = pg_nextpower2_32(Max(input->nrows * 2, 16));
 	uint32 *keys = palloc0(sizeof(uint32) * size);
@@ -160,7 +199,7 @@ count_keys(const SizeInput *input, int nkeys, bool groups, Counts *counts)
 		uint32 hash;
 		uint32 slot;
 
-		if (input->filter != NULL && !input->filter->passes[row])
+		if (counted != NULL && !counted[row])
 			continue;
 		counts->rows++;
 		hash = key_hash(input, nkeys, row);
@@ -227,6 +266,15 @@ distinct_keys(const SizeInput *input, int nkeys, const Counts *counts)
 		if (nkeys == 1 && bounded)
 			return Min(least, population);
 		estimate = Max(estimate, least);
+		/* Columns that the sample does not show to depend on each other do not. */
+		if (bounded)
+		{
+			double independent = most * (1 - exp(-population / most));
+			double noise = sqrt(2 * independent) / Max(counts->rows, 1);
+
+			if (fabs(estimate - independent) < Min(NOISE * noise, SURELY_DEPENDENT) * independent)
+				estimate = independent;
+		}
 	}
 	else if (counts->rows < FEW_ROWS && bounded)
 		/* Cardenas' formula: distinct values of so many rows drawn at random. */
@@ -236,36 +284,72 @@ distinct_keys(const SizeInput *input, int nkeys, const Counts *counts)
 	return Max(1, Min(estimate, population));
 }
 
+static const bool *
+passing(const SizeInput *input)
+{
+	return input->filter != NULL ? input->filter->passes : NULL;
+}
+
+static void
+make_groups(KeyGroups *groups, const Counts *counts, double distinct, double rows)
+{
+	double scale = counts->rows > 0 ? rows / counts->rows : 1;
+	double left = rows;
+
+	groups->rows = rows;
+	groups->distinct = distinct;
+	groups->sizes = palloc(sizeof(double) * Max(counts->distinct, 1));
+	while (groups->nsizes < counts->distinct &&
+		   (counts->count[groups->nsizes] >= HEAVY_COUNT || scale <= 1))
+	{
+		double size = Max(counts->count[groups->nsizes] * scale, 1);
+
+		groups->sizes[groups->nsizes++] = size;
+		left -= size;
+	}
+	groups->distinct = Max(groups->distinct, groups->nsizes);
+	if (groups->distinct - groups->nsizes >= 1)
+		groups->others = Max(1, left / (groups->distinct - groups->nsizes));
+}
+
 void
 size_groups(SizeInput *input, int nkeys, KeyGroups *groups)
 {
-	const HypotheticalIndex *index = input->index;
 	Counts counts;
-	double scale;
-	double heavy_rows = 0;
 
 	memset(groups, 0, sizeof(KeyGroups));
 	if (input->nrows == 0 || input->hashes == NULL)
 	{
-		groups->distinct = index->rows;
+		groups->rows = input->index->rows;
+		groups->distinct = input->index->rows;
 		groups->others = 1;
 		return;
 	}
-	count_keys(input, nkeys, true, &counts);
-	groups->distinct = distinct_keys(input, nkeys, &counts);
-	scale = counts.rows > 0 ? index->rows / counts.rows : 1;
-	groups->sizes = palloc(sizeof(double) * Max(counts.distinct, 1));
-	while (groups->nsizes < counts.distinct &&
-		   (counts.count[groups->nsizes] >= HEAVY_COUNT || scale <= 1))
-	{
-		double size = Max(counts.count[groups->nsizes] * scale, 1);
+	count_keys(input, nkeys, passing(input), true, &counts);
+	make_groups(groups, &counts, distinct_keys(input, nkeys, &counts), input->index->rows);
+}
 
-		groups->sizes[groups->nsizes++] = size;
-		heavy_rows += size;
-	}
-	groups->distinct = Max(groups->distinct, groups->nsizes);
-	if (groups->distinct - groups->nsizes >= 1)
-		groups->others = Max(1, (index->rows - heavy_rows) / (groups->distinct - groups->nsizes));
+void
+size_groups_of(SizeInput *input, int nkeys, const bool *counted, double rows, KeyGroups *groups)
+{
+	Counts counts;
+
+	memset(groups, 0, sizeof(KeyGroups));
+	count_keys(input, nkeys, counted, true, &counts);
+	make_groups(groups, &counts, distinct_estimate(&counts, Max(rows, counts.rows)), rows);
+}
+
+void
+size_groups_scale(KeyGroups *groups, double factor)
+{
+	double others = groups->distinct - groups->nsizes;
+	double rows = others * groups->others;
+
+	if (others < 1)
+		return;
+	others = Max(1, Min(others * factor, rows));
+	groups->distinct = groups->nsizes + others;
+	groups->others = Max(1, rows / others);
 }
 
 double
@@ -275,7 +359,7 @@ size_distinct(SizeInput *input, int nkeys)
 
 	if (input->nrows == 0 || input->hashes == NULL)
 		return input->index->rows;
-	count_keys(input, nkeys, false, &counts);
+	count_keys(input, nkeys, passing(input), false, &counts);
 	return distinct_keys(input, nkeys, &counts);
 }
 

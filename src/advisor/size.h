@@ -46,6 +46,7 @@ typedef struct SizeInput
 /* How the rows fall into groups of equal keys. */
 typedef struct KeyGroups
 {
+	double rows;
 	double distinct;
 	int nsizes; /* groups whose size the sample tells, largest first */
 	double *sizes;
@@ -53,6 +54,14 @@ typedef struct KeyGroups
 } KeyGroups;
 
 extern void size_groups(SizeInput *input, int nkeys, KeyGroups *groups);
+
+/* Of those rows of the sample that are counted, which stand for so many; only by the sample. */
+extern void
+size_groups_of(SizeInput *input, int nkeys, const bool *counted, double rows, KeyGroups *groups);
+
+/* Makes the groups that are not known one by one so many times as many. */
+extern void size_groups_scale(KeyGroups *groups, double factor);
+
 extern double size_distinct(SizeInput *input, int nkeys);
 
 /* Distinct values of a column of the table by ANALYZE; -1 where it does not know. */

@@ -41,6 +41,10 @@
 /* A group with so many full posting lists is not filled in one by one. */
 #define LONG_GROUP 8
 
+/* Parts that entries of different lengths are cut into, and rows of the sample that one should have. */
+#define STRATA  4
+#define STRATUM 200
+
 /* As long as Poisson's distribution is drawn from by multiplication. */
 #define POISSON_SMALL 30
 
@@ -59,16 +63,24 @@ typedef struct Leaf
 	double rows_done;
 } Leaf;
 
-typedef struct Filling
+/* Rows whose entries are about as long: how often a key occurs may depend on its length. */
+typedef struct Stratum
 {
-	const SizeInput *input;
-	pg_prng_state random;
-	bool deduplicated;
 	int nentries;
 	Size *entries; /* sizes of sampled ones */
-	bool same;     /* all of them */
 	KeyGroups groups;
 	double rate; /* of Poisson's distribution, for groups that are not known one by one */
+} Stratum;
+
+typedef struct Filling
+{
+	SizeInput *input;
+	pg_prng_state random;
+	bool deduplicated;
+	bool same; /* all entries have one size */
+	int nstrata;
+	Stratum strata[STRATA];
+	double distinct; /* groups of all */
 	Leaf leaf;
 } Filling;
 
@@ -132,18 +144,18 @@ add_posting(Leaf *leaf, Size entry, int rows)
 }
 
 static Size
-draw_entry(Filling *filling)
+draw_entry(Filling *filling, const Stratum *stratum)
 {
 	if (filling->same)
-		return filling->entries[0];
-	return filling->entries[pg_prng_uint64_range(&filling->random, 0, filling->nentries - 1)];
+		return stratum->entries[0];
+	return stratum->entries[pg_prng_uint64_range(&filling->random, 0, stratum->nentries - 1)];
 }
 
 /* Rows with one key. */
 static void
-add_group(Filling *filling, double size)
+add_group(Filling *filling, const Stratum *stratum, double size)
 {
-	Size entry = draw_entry(filling);
+	Size entry = draw_entry(filling, stratum);
 	int limit = posting_limit(entry);
 	double left = Max(1, rint(size));
 
@@ -159,9 +171,8 @@ add_group(Filling *filling, double size)
 
 /* A group that the sample does not know: at least one row, and Poisson's distribution otherwise. */
 static double
-draw_other(Filling *filling)
+draw_other(Filling *filling, double rate)
 {
-	double rate = filling->rate;
 	double n = 0;
 
 	if (rate <= 0)
@@ -197,29 +208,23 @@ poisson_rate(double mean)
 	return rate;
 }
 
-/* Pages of groups so large that they are almost only full posting lists; *rows are theirs. */
+/* Pages of a stratum's groups that are so large that they are almost only full posting lists; *rows are theirs. */
 static double
-long_groups(Filling *filling, double *rows)
+long_groups(Filling *filling, Stratum *stratum, double *rows)
 {
-	KeyGroups *groups = &filling->groups;
-	Size entry;
-	int limit;
+	KeyGroups *groups = &stratum->groups;
+	Size entry = stratum->entries[stratum->nentries / 2];
+	int limit = posting_limit(entry);
 	int n = 0;
 	double lists = 0;
 	Leaf leaf = {.full = filling->leaf.full};
 
-	*rows = 0;
-	if (!filling->deduplicated)
-		return 0;
-	entry = (Size) MAXALIGN((Size) size_mean_entry(filling->input));
-	limit = posting_limit(entry);
 	if (limit < 2)
 		return 0;
-	while (n < groups->nsizes && groups->sizes[n] >= (double) limit * LONG_GROUP)
+	for (; n < groups->nsizes && groups->sizes[n] >= (double) limit * LONG_GROUP; n++)
 	{
 		lists += groups->sizes[n] / limit;
 		*rows += groups->sizes[n];
-		n++;
 	}
 	if (n == 0)
 		return 0;
@@ -236,16 +241,20 @@ long_groups(Filling *filling, double *rows)
 static void
 draw_group(Filling *filling)
 {
-	KeyGroups *groups = &filling->groups;
-	bool known = groups->nsizes > 0 &&
-				 (groups->distinct <= groups->nsizes ||
-				  pg_prng_double(&filling->random) * groups->distinct < groups->nsizes);
+	Stratum *stratum = &filling->strata[0];
+	KeyGroups *groups;
+	double place = pg_prng_double(&filling->random) * filling->distinct;
+	int last = filling->nstrata - 1;
 
-	if (known)
+	while (stratum < &filling->strata[last] && place >= stratum->groups.distinct)
+		place -= (stratum++)->groups.distinct;
+	groups = &stratum->groups;
+	if (groups->nsizes > 0 && (place < groups->nsizes || groups->distinct <= groups->nsizes))
 		add_group(filling,
+				  stratum,
 				  groups->sizes[pg_prng_uint64_range(&filling->random, 0, groups->nsizes - 1)]);
 	else
-		add_group(filling, draw_other(filling));
+		add_group(filling, stratum, draw_other(filling, stratum->rate));
 }
 
 /* Number of leaves. */
@@ -253,13 +262,18 @@ static double
 fill_leaves(Filling *filling)
 {
 	double rows = filling->input->index->rows;
-	double long_rows;
-	double pages = long_groups(filling, &long_rows);
+	double long_rows = 0;
+	double pages = 0;
 	Leaf *leaf = &filling->leaf;
 	int wanted = PAGES_FILLED;
 
+	for (int i = 0; i < filling->nstrata && filling->deduplicated; i++)
+	{
+		pages += long_groups(filling, &filling->strata[i], &long_rows);
+		filling->distinct += filling->strata[i].groups.distinct;
+	}
 	rows -= long_rows;
-	if (rows < 1)
+	if (rows < 1 || (filling->deduplicated && filling->distinct < 1))
 		return Max(1, ceil(pages));
 	if (!filling->deduplicated && filling->same)
 		wanted = PAGES_FILLED_SAME;
@@ -269,32 +283,114 @@ fill_leaves(Filling *filling)
 		if (filling->deduplicated)
 			draw_group(filling);
 		else
-			add_group(filling, 1);
+			add_group(filling, &filling->strata[0], 1);
 	}
 	if (leaf->pages < wanted)
 		return ceil(pages) + leaf->pages + (leaf->items > 0 ? 1 : 0);
 	return ceil(pages + rows / (leaf->rows_done / leaf->pages));
 }
 
+typedef struct SizedRow
+{
+	Size size;
+	int row;
+} SizedRow;
+
+static int
+by_size(const void *a, const void *b)
+{
+	const SizedRow *x = a;
+	const SizedRow *y = b;
+
+	return x->size < y->size ? -1 : x->size > y->size ? 1 : x->row - y->row;
+}
+
+/* A stratum of these rows; all of the index's rows where it is the only one. */
 static void
-set_entries(Filling *filling)
+add_stratum(Filling *filling, const SizedRow *rows, int nrows, int all)
+{
+	SizeInput *input = filling->input;
+	Stratum *stratum = &filling->strata[filling->nstrata++];
+
+	stratum->nentries = nrows;
+	stratum->entries = palloc(sizeof(Size) * nrows);
+	for (int i = 0; i < nrows; i++)
+		stratum->entries[i] = rows[i].size;
+	if (!filling->deduplicated)
+		return;
+	if (nrows == all)
+		size_groups(input, input->index->nkeys, &stratum->groups);
+	else
+	{
+		bool *counted = palloc0(sizeof(bool) * input->nrows);
+
+		for (int i = 0; i < nrows; i++)
+			counted[rows[i].row] = true;
+		size_groups_of(input,
+					   input->index->nkeys,
+					   counted,
+					   input->index->rows * nrows / all,
+					   &stratum->groups);
+		pfree(counted);
+	}
+}
+
+/* What is known of all rows holds for the strata together. */
+static void
+settle_strata(Filling *filling)
+{
+	double sum = 0;
+
+	for (int i = 0; i < filling->nstrata; i++)
+		sum += filling->strata[i].groups.distinct;
+	if (filling->nstrata > 1)
+	{
+		double known = size_distinct(filling->input, filling->input->index->nkeys);
+
+		for (int i = 0; i < filling->nstrata; i++)
+			size_groups_scale(&filling->strata[i].groups, known / sum);
+	}
+	for (int i = 0; i < filling->nstrata; i++)
+		filling->strata[i].rate = poisson_rate(filling->strata[i].groups.others);
+}
+
+static void
+set_strata(Filling *filling)
 {
 	const SizeInput *input = filling->input;
+	SizedRow *rows = palloc(sizeof(SizedRow) * Max(input->nrows, 1));
+	int n = 0;
+	int start = 0;
 
-	filling->entries = palloc(sizeof(Size) * MEAN_ROWS);
 	filling->same = true;
-	for (int row = 0; row < input->nrows && input->sizes != NULL && filling->nentries < MEAN_ROWS;
-		 row++)
+	for (int row = 0; row < input->nrows && input->sizes != NULL; row++)
 	{
 		if (input->filter != NULL && !input->filter->passes[row])
 			continue;
-		filling->entries[filling->nentries] = size_entry(input, input->index->ncolumns, row);
-		filling->same &= filling->entries[filling->nentries] == filling->entries[0];
-		filling->nentries++;
+		if (!filling->deduplicated && n == MEAN_ROWS)
+			break;
+		rows[n].row = row;
+		rows[n].size = size_entry(input, input->index->ncolumns, row);
+		filling->same &= rows[n].size == rows[0].size;
+		n++;
 	}
-	if (filling->nentries == 0)
-		filling->entries[filling->nentries++] =
-			(Size) MAXALIGN((Size) size_mean_entry(filling->input));
+	if (n == 0)
+	{
+		rows[n].row = 0;
+		rows[n++].size = MAXALIGN((Size) size_mean_entry(input));
+	}
+	if (!filling->same && filling->deduplicated)
+		qsort(rows, n, sizeof(SizedRow), by_size);
+	for (int i = 1; i < n && !filling->same && filling->deduplicated; i++)
+		if (rows[i].size != rows[i - 1].size && i - start >= Max(n / STRATA, STRATUM) &&
+			n - i >= STRATUM && filling->nstrata < STRATA - 1)
+		{
+			add_stratum(filling, &rows[start], i - start, n);
+			start = i;
+		}
+	add_stratum(filling, &rows[start], n - start, n);
+	if (filling->deduplicated)
+		settle_strata(filling);
 }
 
 /* --- inner pages ---------------------------------------------------------------------- */
@@ -303,16 +399,16 @@ set_entries(Filling *filling)
 static double
 pivot_size(Filling *filling, double leaves)
 {
-	SizeInput *input = (SizeInput *) filling->input;
+	SizeInput *input = filling->input;
 	const HypotheticalIndex *index = input->index;
 	double items = Max(index->rows, 1);
 	double size = 0;
 	double before = 0;
 
 	if (input->sizes == NULL || input->nrows == 0)
-		return filling->entries[0];
+		return filling->strata[0].entries[0];
 	if (filling->deduplicated)
-		items = Max(filling->groups.distinct, leaves);
+		items = Max(size_distinct(input, index->nkeys), leaves);
 	for (int i = 1; i <= index->nkeys; i++)
 	{
 		double distinct = Min(size_distinct(input, i), items);
@@ -326,7 +422,7 @@ pivot_size(Filling *filling, double leaves)
 				n++;
 			}
 		if (n == 0)
-			return filling->entries[0];
+			return filling->strata[0].entries[0];
 		if (distinct > before)
 			size += (distinct - before) / items * sum / n;
 		before = Max(before, distinct);
@@ -366,14 +462,9 @@ size_btree(SizeInput *input)
 		return;
 	}
 	pg_prng_seed(&filling.random, 1);
-	set_entries(&filling);
 	filling.deduplicated =
 		!index->unique && index_option(index, "deduplicate_items", 1) && is_image_equal(index);
-	if (filling.deduplicated)
-	{
-		size_groups(input, index->nkeys, &filling.groups);
-		filling.rate = poisson_rate(filling.groups.others);
-	}
+	set_strata(&filling);
 	leaves = fill_leaves(&filling);
 	index->fanout =
 		floor((PAGE_SPACE - sizeof(ItemIdData) - BLCKSZ * (100 - BTREE_NONLEAF_FILLFACTOR) / 100) /

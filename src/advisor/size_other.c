@@ -13,7 +13,6 @@
 #include "access/brin.h"
 #include "access/brin_page.h"
 #include "access/brin_tuple.h"
-#include "access/gist.h"
 #include "access/hash.h"
 #include "access/itup.h"
 #include "catalog/pg_opclass.h"
@@ -22,6 +21,7 @@
 #include "storage/bufpage.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/typcache.h"
 
 #include "hypothetical.h"
 #include "hypothetical_private.h"
@@ -32,9 +32,13 @@
 #define BUCKETS_FILLED 400
 
 /* What of a page is used where rows were inserted one by one, and where they were sorted. */
-#define GIST_FILL       0.66
-#define SPGIST_FILL     0.80
+#define GIST_FILL         0.66
+#define GIST_ORDERED_FILL 0.39
+#define SPGIST_FILL       0.69
 
+
+/* Share of neighbours in order, from which on all are taken to be. */
+#define ORDERED         0.9
 
 #define TREE_PAGE_SPACE (BLCKSZ - SizeOfPageHeaderData - 16)
 
@@ -150,14 +154,13 @@ size_brin(SizeInput *input)
 
 /* --- GiST and SP-GiST --------------------------------------------------------------------- */
 
-/* Means of what GiST keeps of a value in a leaf; sorted: rows are sorted before they are put in. */
+/* What GiST keeps of a row in a leaf, on average. */
 static double
-gist_entry(const SizeInput *input, bool *sorted)
+gist_entry(const SizeInput *input)
 {
 	const HypotheticalIndex *index = input->index;
 	double size = sizeof(IndexTupleData);
 
-	*sorted = true;
 	for (int i = 0; i < index->ncolumns; i++)
 	{
 		const HypotheticalColumn *col = &index->columns[i];
@@ -171,19 +174,14 @@ gist_entry(const SizeInput *input, bool *sorted)
 				n++;
 			}
 		bytes = n > 0 ? bytes / n : get_typavgwidth(col->type, col->typmod);
-		if (i < index->nkeys)
+		if (i < index->nkeys && input->forms[i].converted)
 		{
-			Oid family = get_opclass_family(col->opclass);
-			Oid type = get_opclass_input_type(col->opclass);
-
-			if (!OidIsValid(get_opfamily_proc(family, type, type, GIST_SORTSUPPORT_PROC)))
-				*sorted = false;
-			if (input->forms[i].converted && input->forms[i].length > 0)
+			if (input->forms[i].length > 0)
 				bytes = input->forms[i].length;
-			else if (input->forms[i].converted && col->type == TSVECTOROID)
+			else if (col->type == TSVECTOROID)
 				/* an array of hashes, one a word of about 15 bytes */
 				bytes = Min(bytes / 15 * sizeof(int32) + 8, 512);
-			else if (input->forms[i].converted && col->type == TEXTOID)
+			else if (col->type == TEXTOID)
 				/* an array of trigrams, about one a letter */
 				bytes = bytes * 3 + 5;
 		}
@@ -192,11 +190,61 @@ gist_entry(const SizeInput *input, bool *sorted)
 	return MAXALIGN((Size) size) + sizeof(ItemIdData);
 }
 
+typedef struct PlacedRow
+{
+	int place;
+	int row;
+} PlacedRow;
+
+static int
+by_place(const void *a, const void *b)
+{
+	return ((const PlacedRow *) a)->place - ((const PlacedRow *) b)->place;
+}
+
+/* Do the values of the first column mostly ascend, or descend, through the table? */
+static bool
+is_ordered(const SizeInput *input)
+{
+	const RowColumn *column = input->columns[0];
+	TypeCacheEntry *type = lookup_type_cache(column->form.atttypid, TYPECACHE_CMP_PROC_FINFO);
+	int nrows = Min(input->nrows, MEAN_ROWS);
+	PlacedRow *rows;
+	int last = -1;
+	int up = 0;
+	int down = 0;
+
+	if (!OidIsValid(type->cmp_proc) || !column->known)
+		return false;
+	rows = palloc(sizeof(PlacedRow) * Max(nrows, 1));
+	for (int row = 0; row < nrows; row++)
+		rows[row] = (PlacedRow){.place = input->sample->places[row], .row = row};
+	qsort(rows, nrows, sizeof(PlacedRow), by_place);
+	for (int i = 0; i < nrows; i++)
+	{
+		int row = rows[i].row;
+
+		if (column->nulls[row])
+			continue;
+		if (last >= 0)
+		{
+			int32 order = DatumGetInt32(FunctionCall2Coll(&type->cmp_proc_finfo,
+														  type->typcollation,
+														  column->values[last],
+														  column->values[row]));
+
+			up += order < 0;
+			down += order > 0;
+		}
+		last = row;
+	}
+	return Max(up, down) > ORDERED * (up + down);
+}
+
 void
 size_gist(SizeInput *input)
 {
 	HypotheticalIndex *index = input->index;
-	bool sorted = false;
 	double entry;
 	double fill;
 	double pages;
@@ -211,8 +259,8 @@ size_gist(SizeInput *input)
 	}
 	else
 	{
-		entry = gist_entry(input, &sorted);
-		fill = sorted ? index_option(index, "fillfactor", 90) / 100.0 : GIST_FILL;
+		entry = gist_entry(input);
+		fill = is_ordered(input) ? GIST_ORDERED_FILL : GIST_FILL;
 	}
 	pages = ceil(index->rows * entry / (TREE_PAGE_SPACE * fill));
 	pages += ceil(pages * Max(entry, SIGNATURE_ENTRY) / (TREE_PAGE_SPACE * fill));
