@@ -60,6 +60,7 @@ candidates_create(int nstatements)
 	set->indexes = palloc0(sizeof(HypotheticalIndex *) * set->capacity);
 	set->private = palloc0(sizeof(CandidatePrivate));
 	set->private->notes = palloc0(sizeof(CandidateNotes) * set->capacity);
+	set->private->statements = palloc0(sizeof(AdvisorStatement *) * Max(nstatements, 1));
 	rehash(set, FIRST_CAPACITY * 2);
 	return set;
 }

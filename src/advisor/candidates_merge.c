@@ -14,7 +14,7 @@
  * clauses imply.
  *
  * Memory: the set's context for what stays, the current one for what does not.
- * Cost: pairs on the same table with the same first keys, at most a quarter as many
+ * Cost: pairs on the same table with the same first keys, at most a sixth as many
  * as there are.
  */
 #include "pgopt.h"
@@ -56,6 +56,7 @@ remember_uses(CandidateSet *set, const AdvisorStatement *statement, List *uses)
 	MemoryContext caller = MemoryContextSwitchTo(set->context);
 	ListCell *cell;
 
+	set->private->statements[statement->id] = statement;
 	foreach(cell, uses)
 	{
 		TableUse *use = lfirst(cell);
@@ -149,8 +150,9 @@ add_narrower(CandidateSet *set)
 
 /*
  * One that serves both: a's keys, then b's, then what either INCLUDEs.  b's keys
- * must begin with a's, in any order where either does not mind; or both begin
- * with the same key, and b keeps only that one.  NULL where neither is so.
+ * must begin with a's, in any order where either does not mind; or they begin
+ * alike, and what follows is INCLUDEd, so that the table need not be read.  NULL
+ * where neither is so.
  */
 static HypotheticalIndex *
 merge_two(CandidateSet *set, int a, int b)
@@ -184,20 +186,24 @@ merge_two(CandidateSet *set, int a, int b)
 	}
 	if (common == 0)
 	{
-		if (!same_key(&left->columns[0], &right->columns[0]))
+		/* what they begin with alike is kept in order, the rest is carried along */
+		if ((a > b && left->nkeys == right->nkeys) ||
+			(left->ncolumns == left->nkeys && right->ncolumns == right->nkeys))
 			return NULL;
-		common = left->nkeys;
-		first = left;
+		while (common < left->nkeys && same_key(&left->columns[common], &right->columns[common]))
+			common++;
+		if (common == 0)
+			return NULL;
+		for (int i = 0; i < common; i++)
+			columns[n++] = left->columns[i];
 	}
-	for (int i = 0; i < common && n < MAX_COLUMNS; i++)
-		columns[n++] = first->columns[i];
-	for (int i = 0; first == left && i < right->nkeys && n < MAX_COLUMNS; i++)
-		if (!has_key(left, 0, common, &right->columns[i]) &&
-			has_key(right, 0, left->nkeys, &left->columns[0]) &&
-			!has_attribute(left, common, right->columns[i].attnum))
+	else
+	{
+		for (int i = 0; i < common; i++)
+			columns[n++] = first->columns[i];
+		for (int i = common; i < right->nkeys; i++)
 			columns[n++] = right->columns[i];
-	for (int i = common; first == right && i < right->nkeys && n < MAX_COLUMNS; i++)
-		columns[n++] = right->columns[i];
+	}
 	nkeys = n;
 	for (int side = 0; side < 2; side++)
 	{
@@ -251,7 +257,7 @@ static void
 add_merges(CandidateSet *set)
 {
 	int count = set->count;
-	int limit = Max(count / 4, MIN_MERGES);
+	int limit = Max(count / 6, MIN_MERGES);
 	int npairs = 0;
 	int size = 1024;
 	Pair *pairs = palloc(sizeof(Pair) * size);
@@ -309,23 +315,58 @@ compare_services(const void *a, const void *b)
 	return left->worth > right->worth ? -1 : left->worth < right->worth;
 }
 
+/* So many keys from the first on does the statement search, join or sort by. */
+static int
+useful_keys(const HypotheticalIndex *index, const StatementUse *use)
+{
+	for (int i = 0; i < index->nkeys; i++)
+	{
+		const HypotheticalColumn *column = &index->columns[i];
+
+		if (column->attnum != 0 ? !bms_is_member(column_member(column->attnum), use->columns)
+								: !list_member(use->expressions, column->expression))
+			return i;
+	}
+	return index->nkeys;
+}
+
+/* Is there a real index that has these first keys?  Looked up once. */
+static bool
+prefix_is_real(CandidateSet *set, int id, int nkeys)
+{
+	const HypotheticalIndex *index = set->indexes[id];
+	CandidateNotes *notes = &set->private->notes[id];
+
+	if (index->am != BTREE_AM_OID || nkeys > MAX_KEYS)
+		return false;
+	if (notes->real[nkeys] == 0)
+	{
+		HypotheticalIndex prefix = *index;
+
+		prefix.nkeys = prefix.ncolumns = nkeys;
+		prefix.predicate = NIL;
+		notes->real[nkeys] = OidIsValid(hypothetical_covered_by(&prefix)) ? 1 : -1;
+	}
+	return notes->real[nkeys] > 0;
+}
+
 /* How it would serve: 0 to 2, -1 = not at all. */
 static int
-service_of(const HypotheticalIndex *index, const StatementUse *use)
+service_of(CandidateSet *set, int id, const StatementUse *use)
 {
-	const HypotheticalColumn *first = &index->columns[0];
-	bool searched;
+	const HypotheticalIndex *index = set->indexes[id];
+	int searched;
 	bool covering = use->needed != NULL && index->am == BTREE_AM_OID;
 	int member = -1;
 
 	if (index->table != use->table)
 		return -1;
-	searched = first->attnum != 0 ? bms_is_member(column_member(first->attnum), use->columns)
-								  : list_member(use->expressions, first->expression);
+	searched = useful_keys(index, use);
 	while (covering && (member = bms_next_member(use->needed, member)) >= 0)
 		covering =
 			has_attribute(index, index->ncolumns, member + FirstLowInvalidHeapAttributeNumber);
-	if (!searched && !covering && index->predicate == NIL)
+	if (!covering && index->predicate == NIL &&
+		(searched == 0 || prefix_is_real(set, id, searched)))
 		return -1;
 	if (index->predicate != NIL && !predicate_implied_by(index->predicate, use->clauses, false))
 		return -1;
@@ -334,47 +375,64 @@ service_of(const HypotheticalIndex *index, const StatementUse *use)
 	return covering ? 1 : 2;
 }
 
+typedef struct Assignment
+{
+	CandidateSet *set;
+	int statement;
+} Assignment;
+
+static void
+assign_statement(void *arg)
+{
+	Assignment *here = arg;
+	CandidateSet *set = here->set;
+	Bitmapset **own = &set->of_statement[here->statement];
+	int limit = Max(MAX_PER_STATEMENT, bms_num_members(*own) + MAX_PER_STATEMENT / 4);
+	Service *services = palloc(sizeof(Service) * Max(set->count, 1));
+	int nservices = 0;
+
+	for (int i = 0; i < set->count; i++)
+	{
+		int kind = -1;
+		ListCell *cell;
+
+		if (bms_is_member(i, *own))
+			continue;
+		foreach(cell, set->private->uses)
+		{
+			const StatementUse *use = lfirst(cell);
+			int one;
+
+			if (use->statement != here->statement)
+				continue;
+			one = service_of(set, i, use);
+			if (one >= 0 && (kind < 0 || one < kind))
+				kind = one;
+		}
+		if (kind < 0)
+			continue;
+		services[nservices].id = i;
+		services[nservices].kind = kind;
+		services[nservices++].worth = set->private->notes[i].worth;
+	}
+	qsort(services, nservices, sizeof(Service), compare_services);
+	for (int i = 0; i < nservices && bms_num_members(*own) < limit; i++)
+		*own = bms_add_member(*own, services[i].id);
+	pfree(services);
+}
+
+/* As the statement's user: whether clauses imply a predicate is found out with operators on his constants. */
 static void
 assign_statements(CandidateSet *set)
 {
-	Service *services = palloc(sizeof(Service) * Max(set->count, 1));
-
-	for (int statement = 0; statement < set->nstatements; statement++)
+	for (int i = 0; i < set->nstatements; i++)
 	{
-		Bitmapset **own = &set->of_statement[statement];
-		int limit = Max(MAX_PER_STATEMENT, bms_num_members(*own) + MAX_PER_STATEMENT / 4);
-		int nservices = 0;
+		Assignment here = {set, i};
 
 		CHECK_FOR_INTERRUPTS();
-		for (int i = 0; i < set->count; i++)
-		{
-			int kind = -1;
-			ListCell *cell;
-
-			if (bms_is_member(i, *own))
-				continue;
-			foreach(cell, set->private->uses)
-			{
-				const StatementUse *use = lfirst(cell);
-				int one;
-
-				if (use->statement != statement)
-					continue;
-				one = service_of(set->indexes[i], use);
-				if (one >= 0 && (kind < 0 || one < kind))
-					kind = one;
-			}
-			if (kind < 0)
-				continue;
-			services[nservices].id = i;
-			services[nservices].kind = kind;
-			services[nservices++].worth = set->private->notes[i].worth;
-		}
-		qsort(services, nservices, sizeof(Service), compare_services);
-		for (int i = 0; i < nservices && bms_num_members(*own) < limit; i++)
-			*own = bms_add_member(*own, services[i].id);
+		if (set->private->statements[i] != NULL)
+			statement_as_user(set->private->statements[i], assign_statement, &here);
 	}
-	pfree(services);
 }
 
 void

@@ -106,6 +106,8 @@ typedef struct StatementUse
 	List *clauses;     /* restrictions, varno 1 */
 } StatementUse;
 
+#define MAX_KEYS 5
+
 /* Beside the array of indexes: what only this room needs to know of them. */
 typedef struct CandidateNotes
 {
@@ -113,6 +115,9 @@ typedef struct CandidateNotes
 	int next; /* of the same bucket; -1 = none */
 	int free; /* so many of the first keys may change places for the statement it was made for */
 	double worth; /* crude: planner units that it might save */
+	signed char
+		real[MAX_KEYS +
+			 1]; /* does a real index begin with so many of its keys? 1, -1; 0 = not asked yet */
 } CandidateNotes;
 
 typedef struct CandidatePrivate
@@ -120,13 +125,14 @@ typedef struct CandidatePrivate
 	CandidateNotes *notes;
 	int *buckets;
 	int nbuckets;
-	List *uses; /* StatementUses */
+	List *uses;                          /* StatementUses */
+	const AdvisorStatement **statements; /* those that were collected; they outlive the set */
 } CandidatePrivate;
 
 #define MAX_KEYS          5
 #define MAX_COLUMNS       10
 #define MAX_PER_STATEMENT 60
-#define MAX_PER_TABLE_USE 14
+#define MAX_PER_TABLE_USE 10
 #define SMALL_TABLE_PAGES 10   /* reading these is never worth an index */
 #define BRIN_PAGES        1024 /* from here on */
 #define MAX_LISTED        10   /* elements of an IN list that makes a predicate */
