@@ -431,13 +431,6 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_updated_columns(query, rte) ((rte)->updatedCols)
 #endif
 
-/* 18 asks a collation itself if it compares bytes. */
-#if PG_VERSION_NUM >= 180000
-#define compat_collation_is_c(collation) (pg_newlocale_from_collation(collation)->collate_is_c)
-#else
-#define compat_collation_is_c(collation) lc_collate_is_c(collation)
-#endif
-
 /* 16 has indexes that summarize, whose columns may change in a HOT update. */
 #if PG_VERSION_NUM >= 160000
 #include "access/amapi.h"

@@ -58,6 +58,11 @@ next_ProcessUtility(ProcessUtility_hook_type previous, PlannedStmt *pstmt, const
 					bool readOnlyTree, ProcessUtilityContext context, ParamListInfo params,
 					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
 
+/* --- collations (collation.c) --------------------------------------------- */
+
+/* Does it compare bytes, so that a plain B-tree of text finds LIKE 'x%'? */
+extern bool collation_is_c(Oid collation);
+
 /* --- SQL (spi.c) ---------------------------------------------------------- */
 
 /*

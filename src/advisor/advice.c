@@ -280,7 +280,9 @@ reason(const Advice *advice, int position, double share)
 					 number_text(selected->cost_before),
 					 number_text(selected->cost_after));
 	appendStringInfo(&words,
-					 "; with the other indexes %.1f %% of the %s is saved on them",
+					 "; %s%.1f %% of the %s is saved",
+					 advice->selection->nselected > 1 ? "together with the rest of this list, "
+													  : "",
 					 100 * share,
 					 advice->time > 0 ? "measured time" : "cost");
 	if (selected->writes >= 1)

@@ -38,13 +38,13 @@
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 #include "utils/selfuncs.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
 #include "candidates_private.h"
 #include "compat.h"
+#include "core.h"
 
 #define STARTS_WITH_OP 3877 /* ^@, which has no name of its own in every version */
 
@@ -355,7 +355,7 @@ prefix_term(PlannerInfo *root, RelOptInfo *rel, Node *operand, Oid op, Node *oth
 		return NULL;
 	if (!OidIsValid(column.collation))
 		return NULL;
-	if (!compat_collation_is_c(column.collation))
+	if (!collation_is_c(column.collation))
 	{
 		column.opclass = pattern_class(getBaseType(column.type));
 		if (!OidIsValid(column.opclass))

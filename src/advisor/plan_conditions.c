@@ -33,7 +33,6 @@
 #include "utils/catcache.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
 #include "utils/ruleutils.h"
@@ -41,6 +40,7 @@
 #include "utils/typcache.h"
 
 #include "compat.h"
+#include "core.h"
 #include "plan_tree.h"
 #include "plan_words.h"
 
@@ -409,7 +409,7 @@ prefix_in_collation(PlanReview *review, const Comparison *comparison)
 
 	if (pattern == NULL || (comparison->function != F_TEXTLIKE) || !IsA(column, Var) ||
 		pattern[0] == '%' || pattern[0] == '_' || pattern[0] == '\0' ||
-		!OidIsValid(column->varcollid) || compat_collation_is_c(column->varcollid))
+		!OidIsValid(column->varcollid) || collation_is_c(column->varcollid))
 		return false;
 	finding = report(review,
 					 comparison,
