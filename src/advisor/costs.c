@@ -37,7 +37,7 @@ static const struct
 {
 	int relations;
 	int calls;
-} ration[] = {{4, 30}, {6, 24}, {8, 14}, {10, 10}, {PG_INT32_MAX, 8}};
+} ration[] = {{4, 30}, {7, 24}, {PG_INT32_MAX, 16}};
 
 #define EXPLORING_SHARE 0.6 /* of them go to a first look */
 #define MAX_PEELINGS    4
@@ -66,6 +66,7 @@ typedef struct KnownPlan
 	Bitmapset *fixed;   /* that nothing can stand in for */
 	Bitmapset *sighted; /* of those shown, the ones that bring statistics */
 	double cost;
+	JoinSearch search;
 	bool twin; /* the same plan is known from another call */
 	int nscans;
 	Slot *scans;
@@ -76,6 +77,8 @@ typedef struct QueryCosts
 	const AdvisorQuery *query;
 	int calls;
 	int ration;
+	bool large;  /* its joins are not searched for in full each time */
+	List *joins; /* KnownJoins */
 	int naccesses;
 	Access *accesses;
 	int nplans;
@@ -269,7 +272,8 @@ reckon_query(const StatementCosts *statement, const QueryCosts *costs, const Bit
 		double cost;
 		int changes;
 
-		if (same_estimates && bms_is_subset(set, known->shown))
+		if (same_estimates && known->search != JOIN_SEARCH_LIGHT &&
+			bms_is_subset(set, known->shown))
 		{
 			if (enough)
 			{
@@ -329,7 +333,8 @@ calls_allowed(int relations, int nqueries)
 
 /* Plans it with the set and remembers; false where it cannot be planned. */
 static bool
-ask_planner(CostModel *model, StatementCosts *statement, QueryCosts *costs, const Bitmapset *set)
+ask_planner(CostModel *model, StatementCosts *statement, QueryCosts *costs, const Bitmapset *set,
+			JoinSearch search)
 {
 	MemoryContext old = MemoryContextSwitchTo(model->context);
 	bool first = costs->nplans == 0;
@@ -339,7 +344,14 @@ ask_planner(CostModel *model, StatementCosts *statement, QueryCosts *costs, cons
 	CHECK_FOR_INTERRUPTS();
 	model->planner_calls++;
 	costs->calls++;
-	if (!harvest_plan(costs->query, model->candidates, set, first, model->planning, &harvest))
+	if (!harvest_plan(costs->query,
+					  model->candidates,
+					  set,
+					  first,
+					  search,
+					  &costs->joins,
+					  model->planning,
+					  &harvest))
 	{
 		statement->failed = true;
 		MemoryContextSwitchTo(old);
@@ -349,6 +361,7 @@ ask_planner(CostModel *model, StatementCosts *statement, QueryCosts *costs, cons
 	{
 		costs->naccesses = harvest.naccesses;
 		costs->accesses = harvest.accesses;
+		costs->large = harvest.joined >= JOIN_SEARCH_LARGE;
 		costs->ration = calls_allowed(harvest.relations, statement->statement->nqueries);
 	}
 	if (costs->nplans == costs->room)
@@ -365,6 +378,7 @@ ask_planner(CostModel *model, StatementCosts *statement, QueryCosts *costs, cons
 	known->fixed = harvest.fixed;
 	known->sighted = bms_intersect(set, statement->sighted);
 	known->cost = harvest.cost;
+	known->search = costs->large ? search : JOIN_SEARCH_FULL;
 	for (int i = 0; i < costs->nplans && !known->twin; i++)
 		known->twin =
 			costs->plans[i].cost == known->cost && bms_equal(costs->plans[i].used, known->used);
@@ -396,7 +410,7 @@ costs_confirm(CostModel *model, int statement, const Bitmapset *set)
 
 		(void) reckon_query(known, costs, relevant, &exact);
 		if (!exact && !known->failed && costs->calls < costs->ration)
-			(void) ask_planner(model, known, costs, relevant);
+			(void) ask_planner(model, known, costs, relevant, JOIN_SEARCH_KNOWN);
 		cost += known->statement->queries[i].weight * reckon_query(known, costs, relevant, &exact);
 	}
 	bms_free(relevant);
@@ -418,9 +432,10 @@ costs_plan(CostModel *model, int statement, const Bitmapset *set, Bitmapset **us
 		const KnownPlan *plan = NULL;
 
 		for (int j = 0; j < costs->nplans; j++)
-			if (bms_equal(costs->plans[j].shown, relevant))
+			if (costs->plans[j].search == JOIN_SEARCH_FULL &&
+				bms_equal(costs->plans[j].shown, relevant))
 				plan = &costs->plans[j];
-		if (plan == NULL && ask_planner(model, known, costs, relevant))
+		if (plan == NULL && ask_planner(model, known, costs, relevant, JOIN_SEARCH_FULL))
 			plan = &costs->plans[costs->nplans - 1];
 		if (plan == NULL)
 			break;
@@ -461,7 +476,7 @@ look_at(CostModel *model, StatementCosts *statement, QueryCosts *costs, const Bi
 		return;
 	(void) reckon_query(statement, costs, set, &exact);
 	if (!exact)
-		(void) ask_planner(model, statement, costs, set);
+		(void) ask_planner(model, statement, costs, set, JOIN_SEARCH_KNOWN);
 }
 
 static void
@@ -473,10 +488,11 @@ explore_query(CostModel *model, StatementCosts *statement, QueryCosts *costs)
 	int i;
 	ListCell *cell;
 
-	if (!ask_planner(model, statement, costs, statement->relevant) ||
-		!ask_planner(model, statement, costs, NULL))
+	if (!ask_planner(model, statement, costs, statement->relevant, JOIN_SEARCH_LIGHT) ||
+		!ask_planner(model, statement, costs, NULL, JOIN_SEARCH_FULL))
 		return;
-	best = costs->plans[0].used;
+	look_at(model, statement, costs, statement->relevant);
+	best = costs->plans[costs->large ? costs->nplans - 1 : 0].used;
 
 	/* What there is without those that are used; and again. */
 	left = bms_difference(statement->relevant, best);

@@ -49,6 +49,8 @@ typedef struct Call
 	const CandidateSet *candidates;
 	const Bitmapset *visible;
 	bool accesses;
+	JoinSearch search;
+	List **known; /* joins */
 	MemoryContext results;
 	Harvest *harvest;
 	bool done;
@@ -452,7 +454,13 @@ static void
 walk_join(PlannerInfo *root, JoinPath *join, Share share)
 {
 	double tuples = join->path.rows;
+	MemoryContext old = MemoryContextSwitchTo(call->results);
 
+	*call->known = join_search_remember(*call->known,
+										query_number(root),
+										join->outerjoinpath->parent->relids,
+										join->innerjoinpath->parent->relids);
+	MemoryContextSwitchTo(old);
 	switch (nodeTag(join))
 	{
 		case T_NestPath:
@@ -727,6 +735,8 @@ release(void)
 {
 	set_rel_pathlist_hook = call->next_pathlist_hook;
 	create_upper_paths_hook = call->next_upper_hook;
+	call->harvest->joined = join_search_largest();
+	join_search_end();
 	hypothetical_hide();
 	call = NULL;
 }
@@ -735,6 +745,7 @@ release(void)
 static void
 plan_shown(void)
 {
+	join_search_begin(call->search, *call->known, query_number);
 	PG_TRY();
 	{
 		set_rel_pathlist_hook = on_relation;
@@ -755,12 +766,15 @@ plan_shown(void)
 
 bool
 harvest_plan(const AdvisorQuery *query, const CandidateSet *candidates, const Bitmapset *visible,
-			 bool accesses, MemoryContext planning, Harvest *harvest)
+			 bool accesses, JoinSearch search, List **known, MemoryContext planning,
+			 Harvest *harvest)
 {
 	Call this = {.query = query,
 				 .candidates = candidates,
 				 .visible = visible,
 				 .accesses = accesses,
+				 .search = search,
+				 .known = known,
 				 .results = CurrentMemoryContext,
 				 .harvest = harvest,
 				 .next_pathlist_hook = set_rel_pathlist_hook,

@@ -10,6 +10,7 @@
 #include "nodes/pathnodes.h"
 
 #include "candidates.h"
+#include "join_search.h"
 #include "statement.h"
 
 /*
@@ -60,16 +61,18 @@ typedef struct Harvest
 	int naccesses;
 	Access *accesses;
 	int relations; /* base relations that were planned, those of subqueries included */
+	int joined;    /* the most of them whose order was searched for at once */
 } Harvest;
 
 /*
  * Plans with these candidates shown; false where the planner raises an error.
- * accesses: price each of them alone too.  The result is in the current
- * context, the planner's waste is in that of planning, which is reset.
+ * accesses: price each of them alone too.  search: how the order of joins is
+ * found; those of the plan are added to the known ones.  The result is in the
+ * current context, the planner's waste is in that of planning, which is reset.
  */
-extern bool
-harvest_plan(const AdvisorQuery *query, const CandidateSet *candidates, const Bitmapset *visible,
-			 bool accesses, MemoryContext planning, Harvest *harvest);
+extern bool harvest_plan(const AdvisorQuery *query, const CandidateSet *candidates,
+						 const Bitmapset *visible, bool accesses, JoinSearch search, List **known,
+						 MemoryContext planning, Harvest *harvest);
 
 /* Can a path that meets this stand where that is needed? */
 extern bool harvest_meets(const Requirement *meets, const Requirement *needs);
