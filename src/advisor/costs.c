@@ -42,6 +42,9 @@ static const struct
 #define EXPLORING_SHARE 0.6 /* of them go to a first look */
 #define MAX_PEELINGS    4
 
+/* With fewer relations than this, plans with other indexes are the same plans with other scans. */
+#define EXPLORING_FROM 3
+
 /* The planner itself takes paths for equal that differ by this. */
 #define TOLERANCE 0.01
 
@@ -77,6 +80,7 @@ typedef struct QueryCosts
 	const AdvisorQuery *query;
 	int calls;
 	int ration;
+	int relations;
 	bool large;  /* its joins are not searched for in full each time */
 	List *joins; /* KnownJoins */
 	int naccesses;
@@ -361,6 +365,7 @@ ask_planner(CostModel *model, StatementCosts *statement, QueryCosts *costs, cons
 	{
 		costs->naccesses = harvest.naccesses;
 		costs->accesses = harvest.accesses;
+		costs->relations = harvest.relations;
 		costs->large = harvest.joined >= JOIN_SEARCH_LARGE;
 		costs->ration = calls_allowed(harvest.relations, statement->statement->nqueries);
 	}
@@ -501,10 +506,14 @@ explore_query(CostModel *model, StatementCosts *statement, QueryCosts *costs)
 		int plans = costs->nplans;
 
 		look_at(model, statement, costs, left);
-		if (costs->nplans == plans || bms_is_empty(costs->plans[plans].used))
+		if (costs->nplans == plans || bms_is_empty(costs->plans[plans].used) ||
+			costs->relations < EXPLORING_FROM)
 			break;
 		left = bms_del_members(left, costs->plans[plans].used);
 	}
+
+	if (costs->relations < EXPLORING_FROM)
+		return;
 
 	/* Plans that read one table by an index have their own joins. */
 	i = -1;

@@ -130,8 +130,8 @@ join_known(PlannerInfo *root, int levels, List *relations)
 		foreach(cell, joins[level])
 		{
 			const KnownJoin *join = lfirst(cell);
-			RelOptInfo *left =
-				find_relation(root->join_rel_level[count_members(relations, join->left)], join->left);
+			RelOptInfo *left = find_relation(
+				root->join_rel_level[count_members(relations, join->left)], join->left);
 			RelOptInfo *right = find_relation(
 				root->join_rel_level[count_members(relations, join->right)], join->right);
 
@@ -206,8 +206,9 @@ join_search_remember(List *known, int query, Relids left, Relids right)
 	foreach(cell, known)
 	{
 		join = lfirst(cell);
-		if (join->query == query && ((bms_equal(join->left, left) && bms_equal(join->right, right)) ||
-									 (bms_equal(join->left, right) && bms_equal(join->right, left))))
+		if (join->query == query &&
+			((bms_equal(join->left, left) && bms_equal(join->right, right)) ||
+			 (bms_equal(join->left, right) && bms_equal(join->right, left))))
 			return known;
 	}
 	join = palloc(sizeof(KnownJoin));

@@ -31,8 +31,7 @@ typedef struct KnownJoin
  * From now on orders are searched for like this, until the end, which must come
  * whatever happens.  known: KnownJoins; number: tells which (sub)query it is.
  */
-extern void
-join_search_begin(JoinSearch how, const List *known, int (*number)(PlannerInfo *root));
+extern void join_search_begin(JoinSearch how, const List *known, int (*number)(PlannerInfo *root));
 extern void join_search_end(void);
 
 /* The largest search since it began. */

@@ -482,7 +482,9 @@ search_run(Search *search, SelectionProgress progress)
 {
 	List *moves = make_moves(search);
 	State *best = NULL;
+	List *found = NIL;
 	SelectionGoal goal = search->goal;
+	ListCell *cell;
 
 	for (int start = 0; start < 3; start++)
 	{
@@ -502,6 +504,14 @@ search_run(Search *search, SelectionProgress progress)
 		else
 			add_greedily(search, state, moves, start == 0);
 		state = improve(search, state, moves);
+		found = lappend(found, state);
+	}
+
+	/* What was found first was judged by less than is known now. */
+	foreach(cell, found)
+	{
+		State *state = make_state(search, ((State *) lfirst(cell))->set, true);
+
 		if (best == NULL || state->loss < best->loss - MIN_GAIN / 10)
 			best = state;
 	}

@@ -32,6 +32,7 @@
 #include "utils/memutils.h"
 
 #include "costs.h"
+#include "join_search.h"
 #include "search_set.h"
 #include "selection.h"
 #include "writes.h"
@@ -153,6 +154,43 @@ answer(Search *search, const Bitmapset *chosen, SelectionProgress progress)
 	return selection;
 }
 
+static void
+collect(List *statements, CandidateSet *candidates, SelectionProgress progress)
+{
+	ListCell *cell;
+
+	foreach(cell, statements)
+	{
+		const AdvisorStatement *statement = lfirst(cell);
+
+		report(progress,
+			   "looking for candidates",
+			   statement->id,
+			   list_length(statements),
+			   statement->id);
+		(void) candidates_collect(candidates, statement);
+	}
+	candidates_merge(candidates);
+}
+
+/* What is read of the statements does not depend on the order of their joins. */
+static void
+collect_lightly(List *statements, CandidateSet *candidates, SelectionProgress progress)
+{
+	join_search_begin(JOIN_SEARCH_LIGHT, NIL, NULL);
+	PG_TRY();
+	{
+		collect(statements, candidates, progress);
+	}
+	PG_CATCH();
+	{
+		join_search_end();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	join_search_end();
+}
+
 Selection *
 selection_run(List *statements, const SelectionGoal *goal, SelectionProgress progress)
 {
@@ -160,16 +198,8 @@ selection_run(List *statements, const SelectionGoal *goal, SelectionProgress pro
 	CandidateSet *candidates = candidates_create(n);
 	CostModel *model;
 	Search *search;
-	ListCell *cell;
 
-	foreach(cell, statements)
-	{
-		const AdvisorStatement *statement = lfirst(cell);
-
-		report(progress, "looking for candidates", statement->id, n, statement->id);
-		(void) candidates_collect(candidates, statement);
-	}
-	candidates_merge(candidates);
+	collect_lightly(statements, candidates, progress);
 	for (int i = 0; i < candidates->count; i++)
 	{
 		report(progress, "measuring candidates", i, candidates->count, n);
