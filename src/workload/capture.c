@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "parser/analyze.h"
 #include "postmaster/bgworker.h"
+#include "utils/float.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -198,6 +199,9 @@ call_safely(void (*function)(void *), void *arg)
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	uint32 holdoff = InterruptHoldoffCount;
+	int date_style = DateStyle;
+	int interval_style = IntervalStyle;
+	int float_digits = extra_float_digits;
 	MemoryContext context;
 	volatile bool done = true;
 
@@ -207,6 +211,10 @@ call_safely(void (*function)(void *), void *arg)
 	BeginInternalSubTransaction(NULL);
 	context = AllocSetContextCreate(caller, "pgopt capture", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
+	/* values as they are read back under any settings */
+	DateStyle = USE_ISO_DATES;
+	IntervalStyle = INTSTYLE_POSTGRES;
+	extra_float_digits = 1;
 	PG_TRY();
 	{
 		function(arg);
@@ -223,6 +231,9 @@ call_safely(void (*function)(void *), void *arg)
 		done = false;
 	}
 	PG_END_TRY();
+	DateStyle = date_style;
+	IntervalStyle = interval_style;
+	extra_float_digits = float_digits;
 	MemoryContextSwitchTo(caller);
 	CurrentResourceOwner = owner;
 	MemoryContextDelete(context);
