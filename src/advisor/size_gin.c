@@ -26,6 +26,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "hypothetical.h"
 #include "hypothetical_private.h"
 #include "rows.h"
