@@ -98,6 +98,63 @@ typedef struct Advised
 	List *queryids; /* int64 * */
 } Advised;
 
+/*
+ * What CREATE INDEX says, without a name; NULL where it cannot be made any
+ * more, or is none that is ever advised.  Expressions and predicates may call
+ * functions of the table's owner, so it is him who does.
+ */
+static char *
+definition_of(const char *ddl, Oid owner)
+{
+	ResourceOwner resources = CurrentResourceOwner;
+	MemoryContext context = CurrentMemoryContext;
+	char *volatile definition = NULL;
+	Oid userid;
+	int sec_context;
+
+	GetUserIdAndSecContext(&userid, &sec_context);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		SetUserIdAndSecContext(owner, sec_context | SECURITY_RESTRICTED_OPERATION);
+		definition = hypothetical_definition(hypothetical_parse(ddl));
+		SetUserIdAndSecContext(userid, sec_context);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		RollbackAndReleaseCurrentSubTransaction(); /* gives back the user, too */
+		FlushErrorState();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+			ReThrowError(error);
+		definition = NULL;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = resources;
+	return definition;
+}
+
+/* Whose functions an index may call. */
+static Oid
+owner_of(Oid table)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid owner = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+		ReleaseSysCache(tuple);
+	}
+	return owner;
+}
+
 void
 verdict_remember(const SelectedIndex *selected, const char *ddl, ArrayType *queryids)
 {
@@ -105,13 +162,18 @@ verdict_remember(const SelectedIndex *selected, const char *ddl, ArrayType *quer
 	Datum values[lengthof(types)];
 	Oid trim_types[] = {INT4OID};
 	Datum trim_values[] = {Int32GetDatum(MAX_ADVICE)};
+	Oid owner = owner_of(selected->index->table);
+	char *definition;
 	PgoptSpi spi;
 
-	if (RecoveryInProgress() || XactReadOnly || IsInParallelMode() ||
+	if (RecoveryInProgress() || XactReadOnly || IsInParallelMode() || !OidIsValid(owner) ||
 		!OidIsValid(pgopt_table_oid("index_advice")))
 		return;
 	/* as it will be read from the catalogs again */
-	values[0] = CStringGetTextDatum(hypothetical_definition(hypothetical_parse(ddl)));
+	definition = definition_of(ddl, owner);
+	if (definition == NULL)
+		return;
+	values[0] = CStringGetTextDatum(definition);
 	values[1] = CStringGetTextDatum(ddl);
 	values[2] = ObjectIdGetDatum(selected->index->table);
 	values[3] = Int64GetDatum((int64) selected->index->bytes);
@@ -195,40 +257,6 @@ read_advice(void)
 	return advice;
 }
 
-/* Of a real index, as verdict_remember() writes it; NULL where it is gone, or none that is ever advised. */
-static char *
-real_definition(const RelationIndex *index)
-{
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext context = CurrentMemoryContext;
-	char *volatile definition = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		definition =
-			hypothetical_definition(hypothetical_parse(pg_get_indexdef_string(index->oid)));
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		RollbackAndReleaseCurrentSubTransaction();
-		FlushErrorState();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		definition = NULL;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return definition;
-}
-
 static const Advised *
 find_advised(List *advice, const RelationIndex *index)
 {
@@ -239,10 +267,10 @@ find_advised(List *advice, const RelationIndex *index)
 	{
 		const Advised *advised = lfirst(cell);
 
-		if (advised->table != index->table->oid)
+		if (advised->table != index->table->oid || get_rel_name(index->oid) == NULL)
 			continue;
 		if (definition == NULL)
-			definition = real_definition(index);
+			definition = definition_of(pg_get_indexdef_string(index->oid), index->table->owner);
 		if (definition == NULL)
 			return NULL;
 		if (strcmp(definition, advised->definition) == 0)

@@ -239,6 +239,8 @@ ok(poll_until($node, 'postgres', q(SELECT sum(idx_scan) > 0 FROM pg_stat_user_in
   'an index was used');
 is(scalar(found($node, 'index_unused')), 0, 'index_unused: keys, constraints and what is used are none');
 $node->safe_psql('postgres', qq(SELECT pg_stat_reset()));
+is(scalar(found($node, 'index_unused')), 0, 'index_unused: after a reset, what is known of the workload speaks for an index');
+$node->safe_psql('postgres', qq(SELECT pgopt_workload_reset()));
 like((found($node, 'index_unused'))[0]{object}, qr/used$/, 'index_unused: after a reset nothing has been used');
 set_settings($node, { 'pgopt.unused_index_info' => '1h' });
 is(scalar(found($node, 'index_unused')), 0, 'index_unused: but only since then');
