@@ -2,10 +2,11 @@
  * candidates_private.h
  *		What the files behind candidates.h share: how one query uses one table.
  *
- * candidates.c      keeps the set, plans each query with the hook that reads
- * candidates_read.c what a query does with a table, from the planner's structures
- * candidates_term.c of one clause: which key column it could search, in which operator class
- * candidates_make.c from that, indexes; crude worth decides which are kept
+ * candidates.c        keeps the set, plans each query with the hook that reads
+ * candidates_read.c   what a query does with a table, from the planner's structures
+ * candidates_term.c   of one clause: which key column it could search, in which operator class
+ * candidates_draft.c  indexes on paper, and their crude worth
+ * candidates_make.c   from that, indexes; the worth decides which are kept
  * candidates_merge.c  merges and narrower forms; which index might serve which statement
  */
 #ifndef PGOPT_CANDIDATES_PRIVATE_H
