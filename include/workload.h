@@ -10,12 +10,16 @@
  * Owns, in shared memory: a hash table of statements of bounded size
  * (pgopt.workload_statements; the least used goes when it is full), and a ring
  * of samples (pgopt.workload_memory) that waits to be written to the tables
- * pgopt.workload_* by the database's worker.  What is there dies with the
- * server; what was written stays.  Nothing is kept of utility statements, of
- * pgopt's own, nor of statements that read catalogs only.
+ * pgopt.workload_* by the database's worker, every ten seconds while something
+ * waits, and when the worker ends: a restart loses nothing, a crash what was not
+ * written.  Nothing is kept of utility statements, of pgopt's own, nor of
+ * statements that read no tables or catalogs only.  Executions that fail, or are
+ * cancelled, are not counted.  Bodies of functions in standard SQL (BEGIN ATOMIC)
+ * have no query ids on any server, and are not seen.
  *
- * Locks: one LWLock a partition of the hash table, one for the ring; both held
- * for a look-up or a copy.  Nothing raises an error in a user's statement.
+ * Locks: one LWLock a partition of the hash table, one for the ring, one for the
+ * slots of databases; held for a look-up, a copy, or a pass to make room.
+ * Nothing raises an error in a user's statement.
  *
  * Cost: two clock readings (that pg_stat_statements shares), one look-up and one
  * spinlock a statement; a sample copies the text once, at the 1st, 2nd, 4th,
@@ -69,7 +73,7 @@ typedef struct WorkloadStatement
 	CmdType command; /* CMD_UNKNOWN where only pg_stat_statements knows it */
 	int nsamples;    /* latest first */
 	WorkloadSample *samples;
-	const char *text; /* for people: the text, shortened by nobody */
+	const char *text; /* for people; NULL where it is longer than 64 kB, or was never seen */
 } WorkloadStatement;
 
 /*

@@ -444,7 +444,7 @@ trim_tables(void)
 					  NULL,
 					  false,
 					  SPI_OK_DELETE);
-	/* those that took least of the time, before the last hour's */
+	/* those that took least of the time */
 	pgopt_spi_execute("DELETE FROM pgopt.workload_statements d USING ("
 					  " SELECT s.queryid, s.userid FROM pgopt.workload_statements s"
 					  "   LEFT JOIN (SELECT queryid, userid, sum(milliseconds) AS milliseconds"

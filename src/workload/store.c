@@ -406,7 +406,7 @@ store_entries(bool take, int *count)
 	int room;
 
 	/* memory first: nothing may be raised under the locks */
-	room = pgopt_workload_statements + 1000;
+	room = (int) pg_atomic_read_u32(&shared->entries) + 1000;
 	entries = MemoryContextAllocHuge(CurrentMemoryContext, room * sizeof(StatementEntry));
 	*count = 0;
 	lock_all(LW_SHARED);
