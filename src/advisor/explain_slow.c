@@ -30,6 +30,7 @@
 #include "portability/instr_time.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
@@ -48,9 +49,8 @@ PG_FUNCTION_INFO_V1(pgopt_explain_slow_json);
 
 /* --- EXPLAIN ---------------------------------------------------------------------- */
 
-/* Values that are not known cannot tell which partitions are read. */
-static bool
-has_unknown_values(const AdvisorQuery *query)
+bool
+plan_has_unknown_values(const AdvisorQuery *query)
 {
 	if (query->params == NULL)
 		return false;
@@ -108,7 +108,7 @@ plan_explain_estimate(const AdvisorQuery *query, PlannedStmt **plan, double *cos
 	if (cost != NULL)
 		*cost = made->planTree->total_cost;
 	read_only_locks(made);
-	if (has_unknown_values(query))
+	if (plan_has_unknown_values(query))
 		plan_tree_visit(made, keep_partitions, NULL);
 	tree = plan_json_parse(explain(made, query, false, NULL), made->rtable);
 	if (plan != NULL)
@@ -185,7 +185,7 @@ check_may_run(const PlanReview *review)
 		why = "It has a WITH query that writes.";
 	else if (locks_rows(review->plan))
 		why = "It locks rows.";
-	else if (has_unknown_values(review->query))
+	else if (plan_has_unknown_values(review->query))
 		why = "The values of its parameters are not known.";
 	else if (calls_harmful((Node *) review->query->query, &function))
 	{
@@ -239,13 +239,21 @@ telling_sample(const WorkloadStatement *known)
 	return best;
 }
 
-/* The same statement with that sample before the others. */
+/* The same statement with that sample before the others; its normalised text for one where there is none. */
 static WorkloadStatement *
 with_sample_first(const WorkloadStatement *known, int sample)
 {
 	WorkloadStatement *copy = palloc(sizeof(WorkloadStatement));
 
 	*copy = *known;
+	if (known->nsamples == 0 && known->text != NULL)
+	{
+		copy->samples = palloc0(sizeof(WorkloadSample));
+		copy->samples->query = known->text;
+		copy->samples->search_path = GetConfigOption("search_path", false, false);
+		copy->nsamples = 1;
+		return copy;
+	}
 	copy->samples = palloc(Max(known->nsamples, 1) * sizeof(WorkloadSample));
 	for (int i = 0; i < known->nsamples; i++)
 		copy->samples[i] = known->samples[i == 0 ? sample : i <= sample ? i - 1 : i];
@@ -257,8 +265,13 @@ report_unplannable(PlanReview *review, const char *why)
 {
 	PlanFinding *finding = plan_report(review, "not_planned", NAN);
 
-	finding->what = psprintf("the statement cannot be planned any more: %s", why);
+	finding->what = psprintf(
+		"the statement cannot be planned%s: %s", review->known->captured ? " any more" : "", why);
 	plan_evidence_text(finding, "error", why);
+	if (!review->known->captured)
+		plan_remedy_add(finding,
+						"only its normalised text is known: let it run again with "
+						"pgopt.workload_capture on, so that a text that was sent is kept");
 }
 
 static void
@@ -359,12 +372,13 @@ describe(PlanReview *review)
 	else if (strcmp(review->source, "run") == 0)
 		plan = psprintf("it was run now (%s)", plan_time(review->tree->milliseconds));
 	else
-		plan = psprintf("the plan is estimated%s",
-						has_unknown_values(review->query) ? " for any values, since none are known"
-														  : "");
+		plan = psprintf(
+			"the plan is estimated%s",
+			plan_has_unknown_values(review->query) ? " for any values, since none are known" : "");
 	finding = plan_report(review, "statement", NAN);
-	finding->what = psprintf("%s calls, %s and %s each on average; %s",
+	finding->what = psprintf("%s %s, %s and %s each on average; %s",
 							 plan_count(known->calls),
+							 calls < 1.5 ? "call" : "calls",
 							 plan_time(known->milliseconds / calls),
 							 plan_rows_text(known->rows / calls),
 							 plan);

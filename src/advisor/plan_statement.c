@@ -101,11 +101,10 @@ stale_statistics_of(PlanReview *review, Oid relid)
 	bool never = !has_statistics(relid);
 	BlockNumber pages;
 	double rows = plan_table_rows(relid, &pages);
-	char *table = plan_table_name(relid);
 	double off = worst_misestimate(review, relid);
 	PlanFinding *finding;
 
-	if (table == NULL || (review->tree->measured && off < RIGHT))
+	if (get_rel_name(relid) == NULL || (review->tree->measured && off < RIGHT))
 		return;
 	if (never ? pages < KNOWN_PAGES : changed < STALE_ROWS || changed < STALE_PART * rows)
 		return;
@@ -125,7 +124,7 @@ stale_statistics_of(PlanReview *review, Oid relid)
 	plan_evidence_text(finding, "table", get_rel_name(relid));
 	plan_evidence_number(finding, "rows", rint(rows));
 	plan_evidence_number(finding, "changed", changed);
-	plan_remedy_add(finding, psprintf("ANALYZE %s;", table));
+	plan_remedy_add(finding, psprintf("ANALYZE %s;", plan_table_name(plan_known_table(relid))));
 }
 
 static void
@@ -353,8 +352,8 @@ misestimated_result(PlanReview *review)
 	Oid relid = InvalidOid;
 
 	if (review->tree->measured || review->known->calls < 1 ||
-		plan_is(review->tree->root, "ModifyTable") || factor < FACTOR ||
-		Max(expected, actual) < FACTOR_ROWS)
+		plan_has_unknown_values(review->query) || plan_is(review->tree->root, "ModifyTable") ||
+		factor < FACTOR || Max(expected, actual) < FACTOR_ROWS)
 		return;
 	if (list_length(review->conditions) == 1)
 		relid = ((ScanConditions *) linitial(review->conditions))->relid;

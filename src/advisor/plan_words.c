@@ -61,7 +61,9 @@ table_of(const PlanNode *node)
 {
 	if (node->relation == NULL)
 		return "?";
-	if (node->alias != NULL && strcmp(node->alias, node->relation) != 0)
+	/* the aliases of partitions are made up */
+	if (node->alias != NULL && strcmp(node->alias, node->relation) != 0 &&
+		!(OidIsValid(node->relid) && get_rel_relispartition(node->relid)))
 		return psprintf("%s (%s)", node->relation, node->alias);
 	return pstrdup(node->relation);
 }
@@ -305,7 +307,8 @@ many_heap_fetches(PlanReview *review, PlanNode *node)
 	plan_evidence_node(finding, node);
 	plan_evidence_number(finding, "heap_fetches", fetches);
 	if (OidIsValid(node->relid))
-		plan_remedy_add(finding, psprintf("VACUUM %s;", plan_table_name(node->relid)));
+		plan_remedy_add(finding,
+						psprintf("VACUUM %s;", plan_table_name(plan_known_table(node->relid))));
 }
 
 static void
