@@ -47,7 +47,9 @@ typedef struct Counts
 	int rows;
 	int distinct;
 	int once;
-	int *count; /* of each, most first, where asked for */
+	int heavy;      /* of the distinct ones, those seen often */
+	int heavy_rows; /* theirs */
+	int *count;     /* of each, most first, where asked for */
 } Counts;
 
 /*
@@ -85,18 +87,30 @@ correct_estimate(double estimate, double seen, double population)
  * Haas and Stokes, "Estimating the number of classes in a finite population",
  * JASA 93 (1998), the estimator Duj1, which ANALYZE uses: n d / (n - f1 + f1 n / N).
  */
+double
+size_estimate_distinct(double seen, double distinct, double once, double population)
+{
+	if (seen <= 0)
+		return 0;
+	if (seen >= population || once <= 0)
+		return distinct;
+	return correct_estimate(
+		Min(seen * distinct / (seen - once + once * seen / population), population),
+		seen,
+		population);
+}
+
+/* Frequent values are left out of it, and counted as they are: the same paper's Duj2a. */
 static double
 distinct_estimate(const Counts *counts, double population)
 {
-	double n = counts->rows;
-	double f1 = counts->once;
+	double rest = counts->rows - counts->heavy_rows;
+	double share = counts->rows > 0 ? rest / counts->rows : 0;
 
-	if (n == 0)
-		return 1;
-	if (n >= population || f1 == 0)
-		return Max(counts->distinct, 1);
-	return correct_estimate(
-		Min(n * counts->distinct / (n - f1 + f1 * n / population), population), n, population);
+	return Max(1,
+			   counts->heavy +
+				   size_estimate_distinct(
+					   rest, counts->distinct - counts->heavy, counts->once, population * share));
 }
 
 /* From the statistics of a column; -1 where they do not say. */
@@ -214,6 +228,12 @@ count_keys(const SizeInput *input, int nkeys, const bool *counted, bool groups, 
 		else if (seen[slot] == 2)
 			counts->once--;
 	}
+	for (uint32 slot = 0; slot < size; slot++)
+		if (seen[slot] >= HEAVY_COUNT)
+		{
+			counts->heavy++;
+			counts->heavy_rows += seen[slot];
+		}
 	if (groups)
 	{
 		int n = 0;
@@ -269,7 +289,7 @@ distinct_keys(const SizeInput *input, int nkeys, const Counts *counts)
 		/* Columns that the sample does not show to depend on each other do not. */
 		if (bounded)
 		{
-			double independent = most * (1 - exp(-population / most));
+			double independent = Max(least, most * (1 - exp(-population / most)));
 			double noise = sqrt(2 * independent) / Max(counts->rows, 1);
 
 			if (fabs(estimate - independent) < Min(NOISE * noise, SURELY_DEPENDENT) * independent)
@@ -326,7 +346,8 @@ size_groups(SizeInput *input, int nkeys, KeyGroups *groups)
 		return;
 	}
 	count_keys(input, nkeys, passing(input), true, &counts);
-	make_groups(groups, &counts, distinct_keys(input, nkeys, &counts), input->index->rows);
+	input->distinct[nkeys] = distinct_keys(input, nkeys, &counts);
+	make_groups(groups, &counts, input->distinct[nkeys], input->index->rows);
 }
 
 void
@@ -359,8 +380,12 @@ size_distinct(SizeInput *input, int nkeys)
 
 	if (input->nrows == 0 || input->hashes == NULL)
 		return input->index->rows;
-	count_keys(input, nkeys, passing(input), false, &counts);
-	return distinct_keys(input, nkeys, &counts);
+	if (input->distinct[nkeys] == 0)
+	{
+		count_keys(input, nkeys, passing(input), false, &counts);
+		input->distinct[nkeys] = distinct_keys(input, nkeys, &counts);
+	}
+	return input->distinct[nkeys];
 }
 
 /* --- index tuples ------------------------------------------------------------------ */

@@ -41,6 +41,7 @@ typedef struct SizeInput
 	StoredForm *forms;
 	const uint32 **hashes; /* NULL: a column is not known */
 	const int16 **sizes;
+	double distinct[INDEX_MAX_KEYS + 1]; /* of so many of the first keys; 0 = not asked for yet */
 } SizeInput;
 
 /* How the rows fall into groups of equal keys. */
@@ -63,6 +64,9 @@ size_groups_of(SizeInput *input, int nkeys, const bool *counted, double rows, Ke
 extern void size_groups_scale(KeyGroups *groups, double factor);
 
 extern double size_distinct(SizeInput *input, int nkeys);
+
+/* Of a population, from those seen of it: distinct ones, and those seen once. */
+extern double size_estimate_distinct(double seen, double distinct, double once, double population);
 
 /* Distinct values of a column of the table by ANALYZE; -1 where it does not know. */
 extern double size_known_distinct(Oid table, AttrNumber attnum, bool inherited, double population);

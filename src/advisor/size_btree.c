@@ -29,7 +29,7 @@
 #include "size.h"
 
 /* Pages that are filled to see how many rows one has. */
-#define PAGES_FILLED      30
+#define PAGES_FILLED      20
 #define PAGES_FILLED_SAME 4 /* where all entries have one size */
 
 /* Bytes of a new page for items, the place of its high key's line pointer taken off. */
@@ -69,7 +69,8 @@ typedef struct Stratum
 	int nentries;
 	Size *entries; /* sizes of sampled ones */
 	KeyGroups groups;
-	double rate; /* of Poisson's distribution, for groups that are not known one by one */
+	double rate;  /* of Poisson's distribution, for groups that are not known one by one */
+	double empty; /* exp(-rate) */
 } Stratum;
 
 typedef struct Filling
@@ -171,8 +172,9 @@ add_group(Filling *filling, const Stratum *stratum, double size)
 
 /* A group that the sample does not know: at least one row, and Poisson's distribution otherwise. */
 static double
-draw_other(Filling *filling, double rate)
+draw_other(Filling *filling, const Stratum *stratum)
 {
+	double rate = stratum->rate;
 	double n = 0;
 
 	if (rate <= 0)
@@ -187,9 +189,8 @@ draw_other(Filling *filling, double rate)
 	while (n == 0)
 	{
 		double product = pg_prng_double(&filling->random);
-		double limit = exp(-rate);
 
-		for (n = 0; product > limit; n++)
+		for (n = 0; product > stratum->empty; n++)
 			product *= pg_prng_double(&filling->random);
 	}
 	return n;
@@ -254,7 +255,7 @@ draw_group(Filling *filling)
 				  stratum,
 				  groups->sizes[pg_prng_uint64_range(&filling->random, 0, groups->nsizes - 1)]);
 	else
-		add_group(filling, stratum, draw_other(filling, stratum->rate));
+		add_group(filling, stratum, draw_other(filling, stratum));
 }
 
 /* Number of leaves. */
@@ -290,49 +291,28 @@ fill_leaves(Filling *filling)
 	return ceil(pages + rows / (leaf->rows_done / leaf->pages));
 }
 
-typedef struct SizedRow
-{
-	Size size;
-	int row;
-} SizedRow;
-
-static int
-by_size(const void *a, const void *b)
-{
-	const SizedRow *x = a;
-	const SizedRow *y = b;
-
-	return x->size < y->size ? -1 : x->size > y->size ? 1 : x->row - y->row;
-}
-
-/* A stratum of these rows; all of the index's rows where it is the only one. */
+/* A stratum of the rows whose stratum it is; all of the index's rows where it is the only one. */
 static void
-add_stratum(Filling *filling, const SizedRow *rows, int nrows, int all)
+add_stratum(Filling *filling, const Size *sizes, const uint8 *strata, int rows, int all)
 {
 	SizeInput *input = filling->input;
-	Stratum *stratum = &filling->strata[filling->nstrata++];
+	int number = filling->nstrata++;
+	Stratum *stratum = &filling->strata[number];
+	bool *counted = palloc0(sizeof(bool) * input->nrows);
 
-	stratum->nentries = nrows;
-	stratum->entries = palloc(sizeof(Size) * nrows);
-	for (int i = 0; i < nrows; i++)
-		stratum->entries[i] = rows[i].size;
-	if (!filling->deduplicated)
-		return;
-	if (nrows == all)
-		size_groups(input, input->index->nkeys, &stratum->groups);
-	else
+	stratum->entries = palloc(sizeof(Size) * rows);
+	for (int row = 0; row < input->nrows && stratum->nentries < rows; row++)
 	{
-		bool *counted = palloc0(sizeof(bool) * input->nrows);
-
-		for (int i = 0; i < nrows; i++)
-			counted[rows[i].row] = true;
-		size_groups_of(input,
-					   input->index->nkeys,
-					   counted,
-					   input->index->rows * nrows / all,
-					   &stratum->groups);
-		pfree(counted);
+		counted[row] = sizes[row] > 0 && strata[sizes[row] / MAXIMUM_ALIGNOF] == number;
+		if (counted[row])
+			stratum->entries[stratum->nentries++] = sizes[row];
 	}
+	if (filling->deduplicated && rows == all)
+		size_groups(input, input->index->nkeys, &stratum->groups);
+	else if (filling->deduplicated)
+		size_groups_of(
+			input, input->index->nkeys, counted, input->index->rows * rows / all, &stratum->groups);
+	pfree(counted);
 }
 
 /* What is known of all rows holds for the strata together. */
@@ -351,44 +331,71 @@ settle_strata(Filling *filling)
 			size_groups_scale(&filling->strata[i].groups, known / sum);
 	}
 	for (int i = 0; i < filling->nstrata; i++)
+	{
 		filling->strata[i].rate = poisson_rate(filling->strata[i].groups.others);
+		filling->strata[i].empty = exp(-filling->strata[i].rate);
+	}
+}
+
+/* Where there is nothing to learn from. */
+static void
+set_one_entry(Filling *filling)
+{
+	Stratum *stratum = &filling->strata[filling->nstrata++];
+
+	filling->same = true;
+	stratum->nentries = 1;
+	stratum->entries = palloc(sizeof(Size));
+	stratum->entries[0] = MAXALIGN((Size) size_mean_entry(filling->input));
+	size_groups(filling->input, filling->input->index->nkeys, &stratum->groups);
+	settle_strata(filling);
 }
 
 static void
 set_strata(Filling *filling)
 {
 	const SizeInput *input = filling->input;
-	SizedRow *rows = palloc(sizeof(SizedRow) * Max(input->nrows, 1));
-	int n = 0;
-	int start = 0;
+	int nrows = filling->deduplicated ? input->nrows : Min(input->nrows, MEAN_ROWS);
+	Size *sizes = palloc0(sizeof(Size) * Max(input->nrows, 1));
+	int *rows_of_size = palloc0(sizeof(int) * (BLCKSZ / MAXIMUM_ALIGNOF + 1));
+	uint8 *strata = palloc0(BLCKSZ / MAXIMUM_ALIGNOF + 1);
+	int all = 0;
+	int before = 0;
+	int rows = 0;
+	int number = 0;
+	int counts[STRATA] = {0};
 
-	filling->same = true;
-	for (int row = 0; row < input->nrows && input->sizes != NULL; row++)
+	for (int row = 0; row < nrows && input->sizes != NULL; row++)
 	{
 		if (input->filter != NULL && !input->filter->passes[row])
 			continue;
-		if (!filling->deduplicated && n == MEAN_ROWS)
-			break;
-		rows[n].row = row;
-		rows[n].size = size_entry(input, input->index->ncolumns, row);
-		filling->same &= rows[n].size == rows[0].size;
-		n++;
+		sizes[row] = Min(size_entry(input, input->index->ncolumns, row), BLCKSZ);
+		rows_of_size[sizes[row] / MAXIMUM_ALIGNOF]++;
+		all++;
 	}
-	if (n == 0)
+	if (all == 0)
 	{
-		rows[n].row = 0;
-		rows[n++].size = MAXALIGN((Size) size_mean_entry(input));
+		set_one_entry(filling);
+		return;
 	}
-	if (!filling->same && filling->deduplicated)
-		qsort(rows, n, sizeof(SizedRow), by_size);
-	for (int i = 1; i < n && !filling->same && filling->deduplicated; i++)
-		if (rows[i].size != rows[i - 1].size && i - start >= Max(n / STRATA, STRATUM) &&
-			n - i >= STRATUM && filling->nstrata < STRATA - 1)
+	for (int i = 0; i <= BLCKSZ / MAXIMUM_ALIGNOF; i++)
+	{
+		if (rows_of_size[i] == 0)
+			continue;
+		if (filling->deduplicated && number < STRATA - 1 && rows >= Max(all / STRATA, STRATUM) &&
+			all - before - rows >= STRATUM)
 		{
-			add_stratum(filling, &rows[start], i - start, n);
-			start = i;
+			before += rows;
+			rows = 0;
+			number++;
 		}
-	add_stratum(filling, &rows[start], n - start, n);
+		strata[i] = number;
+		rows += rows_of_size[i];
+		counts[number] += rows_of_size[i];
+		filling->same = rows_of_size[i] == all;
+	}
+	for (int i = 0; i <= number; i++)
+		add_stratum(filling, sizes, strata, counts[i], all);
 	if (filling->deduplicated)
 		settle_strata(filling);
 }

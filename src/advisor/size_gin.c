@@ -267,7 +267,9 @@ add_entries(Pages *pages, const SizeInput *input, double keys, double key_bytes,
 			leaves += 1 + floor(leaves * sizeof(PostingItem) / GinDataPageMaxDataSize);
 		pages->data += keys * leaves;
 	}
-	pages->entry_bytes += keys * (MAXALIGN((Size) tuple) + sizeof(ItemIdData));
+	/* Of many, half of what alignment may cost on average. */
+	tuple = keys > 1 ? tuple + (MAXIMUM_ALIGNOF - 1) / 2.0 : MAXALIGN((Size) tuple);
+	pages->entry_bytes += keys * (tuple + sizeof(ItemIdData));
 }
 
 static void
@@ -275,30 +277,32 @@ add_column(Pages *pages, const SizeInput *input, const Keys *keys)
 {
 	const HypotheticalIndex *index = input->index;
 	double scale = index->rows / keys->rows;
-	double all = keys->total * scale;
-	double distinct = keys->used;
+	double rest = keys->total;
+	double rest_bytes = keys->bytes;
+	int rest_keys = keys->used;
 	double attribute = index->nkeys > 1 ? sizeof(int16) : 0;
-	double mean = keys->bytes / keys->used + attribute;
-	int heavy = 0;
+	double distinct;
 
-	/* Duj1, as in size.c, of all pairs of a row and a key. */
-	if (keys->once > 0 && scale > 1)
-		distinct =
-			keys->total * keys->used / (keys->total - keys->once + keys->once * keys->total / all);
 	for (uint32 i = 0; i < keys->size; i++)
 	{
 		const Key *key = &keys->keys[i];
 
-		if (key->count >= HEAVY_COUNT || (scale <= 1 && key->count > 0))
-		{
-			add_entries(pages, input, 1, key->bytes + attribute, Max(key->count * scale, 1));
-			all -= key->count * scale;
-			heavy++;
-		}
+		if (key->count < HEAVY_COUNT && (scale > 1 || key->count == 0))
+			continue;
+		add_entries(pages, input, 1, key->bytes + attribute, Max(key->count * scale, 1));
+		rest -= key->count;
+		rest_bytes -= key->bytes;
+		rest_keys--;
 	}
-	if (distinct - heavy >= 1 && all >= 1)
-		add_entries(
-			pages, input, Min(distinct - heavy, all), mean, Max(1, all / (distinct - heavy)));
+	if (rest_keys == 0)
+		return;
+	/* Each pair of a row and a key is one of the population. */
+	distinct = Max(1, size_estimate_distinct(rest, rest_keys, keys->once, rest * scale));
+	add_entries(pages,
+				input,
+				distinct,
+				rest_bytes / rest_keys + attribute,
+				Max(1, rest * scale / distinct));
 }
 
 void
