@@ -440,10 +440,14 @@ put_row(Advice *advice, int position, ReturnSetInfo *rsinfo)
 static void
 say_nothing(const Advice *advice)
 {
-	if (advice->statements == NIL)
+	if (advice->statements == NIL && !advice->captured)
+		ereport(NOTICE,
+				(errmsg("none of the statements given reads or writes an ordinary table"),
+				 errhint("Give SELECT, INSERT, UPDATE, DELETE or MERGE statements.")));
+	else if (advice->statements == NIL)
 		ereport(NOTICE,
 				(errmsg("no statement of this database is known that could be planned"),
-				 pgopt_workload_capture || !advice->captured
+				 pgopt_workload_capture
 					 ? errhint("Let the application run for a while and call again, or give "
 							   "statements: pgopt_index_advice(queries => ARRAY['SELECT ...']).")
 					 : errhint("Set pgopt.workload_capture = on.")));

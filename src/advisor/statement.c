@@ -439,6 +439,42 @@ statements_prepare(List *workload, List **failed)
 	return statements;
 }
 
+/* Says which of the given texts an error is in: its position counts in that, not in what the caller typed. */
+typedef struct GivenText
+{
+	int number;
+	const char *text;
+} GivenText;
+
+static void
+given_text_error(void *arg)
+{
+	const GivenText *given = arg;
+	int position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(given->text);
+	}
+	errcontext("statement %d of those given", given->number);
+}
+
+static List *
+parse_given_text(int number, const char *text)
+{
+	GivenText given = {.number = number, .text = text};
+	ErrorContextCallback callback = {
+		.callback = given_text_error, .arg = &given, .previous = error_context_stack};
+	List *raws;
+
+	error_context_stack = &callback;
+	raws = raw_parser(text, RAW_PARSE_DEFAULT);
+	error_context_stack = callback.previous;
+	return raws;
+}
+
 List *
 statements_from_texts(ArrayType *texts)
 {
@@ -457,7 +493,7 @@ statements_from_texts(ArrayType *texts)
 		if (nulls[i])
 			continue;
 		given = TextDatumGetCString(values[i]);
-		foreach(cell, raw_parser(given, RAW_PARSE_DEFAULT))
+		foreach(cell, parse_given_text(i + 1, given))
 		{
 			RawStmt *raw = lfirst_node(RawStmt, cell);
 			WorkloadSample sample = {.query = given, .search_path = search_path};
