@@ -214,6 +214,24 @@ has_priced_index(const PlanReview *review, Oid relid)
 	return false;
 }
 
+/* Is the table read elsewhere in the plan, by a condition?  Then an index on it is for that. */
+static bool
+is_filtered_elsewhere(const PlanReview *review, const PlanNode *node)
+{
+	ListCell *cell;
+
+	foreach(cell, review->tree->nodes)
+	{
+		const PlanNode *other = lfirst(cell);
+
+		if (other != node && other->relid == node->relid &&
+			(plan_text(other->json, "Filter") != NULL ||
+			 plan_text(other->json, "Index Cond") != NULL))
+			return true;
+	}
+	return false;
+}
+
 static void
 sequential_scan(PlanReview *review, PlanNode *node)
 {
@@ -228,11 +246,15 @@ sequential_scan(PlanReview *review, PlanNode *node)
 
 	if (!plan_is(node, "Seq Scan") || read < PLAN_MANY_ROWS)
 		return;
+	/* rows are planned for one process, of which the leader does less the more others there are */
+	if (!measured && plan_flag(node->json, "Parallel Aware"))
+		returned *= node->processes - 1 + Max(1 - 0.3 * (node->processes - 1), 0);
 	if (limited >= 0 && limited < returned)
 		returned = limited;
 	if (!filtered && repeated && user_of(node) != NULL)
 		returned = Min(returned, plan_all_rows(user_of(node)));
-	if (returned > FEW_OF_THEM * read && !has_priced_index(review, node->relid))
+	if (returned > FEW_OF_THEM * read &&
+		(!has_priced_index(review, node->relid) || is_filtered_elsewhere(review, node)))
 		return;
 
 	finding = plan_report(review, "sequential_scan", node->share);
