@@ -69,6 +69,7 @@ typedef struct KnownPlan
 	Bitmapset *fixed;   /* that nothing can stand in for */
 	Bitmapset *sighted; /* of those shown, the ones that bring statistics */
 	double cost;
+	double lowest; /* that it could be with all candidates */
 	JoinSearch search;
 	bool twin; /* the same plan is known from another call */
 	int nscans;
@@ -232,6 +233,15 @@ adapt(const KnownPlan *known, const Bitmapset *set, int *changes)
 	return cost;
 }
 
+static void
+find_lowest(KnownPlan *known)
+{
+	known->lowest = known->cost;
+	for (int i = 0; i < known->nscans; i++)
+		if (known->scans[i].noptions > 0)
+			known->lowest += Min(known->scans[i].options[0].difference, 0);
+}
+
 /*
  * The planner was asked, and the set costs more than a known plan would with
  * other indexes: what they were thought to change is not so.
@@ -255,6 +265,7 @@ correct(KnownPlan *known, const Bitmapset *set, double cost)
 		option->difference += (cost - expected) / changes;
 		qsort(scan->options, scan->noptions, sizeof(Option), compare_options);
 	}
+	find_lowest(known);
 }
 
 /* set holds nothing but what is relevant to the statement. */
@@ -287,7 +298,7 @@ reckon_query(const StatementCosts *statement, const QueryCosts *costs, const Bit
 			}
 			floor = Max(floor, known->cost);
 		}
-		cost = adapt(known, set, &changes);
+		cost = best < 0 || known->lowest < best ? adapt(known, set, &changes) : -1;
 		if (enough && (seen < 0 || known->cost < seen))
 			seen = known->cost;
 		if (enough && (cost < 0 || known->cost < cost))
@@ -397,6 +408,7 @@ ask_planner(CostModel *model, StatementCosts *statement, QueryCosts *costs, cons
 	costs->nplans++;
 	for (int i = 0; i < costs->nplans - 1; i++)
 		correct(&costs->plans[i], set, known->cost);
+	find_lowest(known);
 	MemoryContextSwitchTo(old);
 	return true;
 }

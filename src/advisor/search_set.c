@@ -33,7 +33,8 @@
 #define UNCHANGED      0.005
 
 #define MAX_GROUP      4
-#define EXCHANGE_TRIES 3 /* replacements that are confirmed for each index that might go */
+#define EXCHANGE_LOOKS 24 /* replacements that are priced for each index that might go */
+#define EXCHANGE_TRIES 3  /* and confirmed */
 #define MAX_EXCHANGES  24
 
 /* A set under way, and what each statement costs with it. */
@@ -47,16 +48,27 @@ typedef struct State
 	double loss;
 } State;
 
+/* What a move changes. */
+typedef struct Effect
+{
+	double time;
+	double mean;
+	double helped; /* the largest share of its cost that one statement saves */
+} Effect;
+
 /* Candidates to be added together. */
 typedef struct Move
 {
 	Bitmapset *add;
 	Bitmapset *statements;
-	double bytes; /* of those that are not there yet */
-	int count;    /* of them */
-	double gain;
-	int reckoned; /* at which step; -1 = never */
+	Effect first;  /* where nothing else is there */
+	Effect effect; /* as last priced */
+	int priced;    /* at which step */
 	bool confirmed;
+	double
+		bytes; /* of those that are not there yet, and how many they are, and the gain: by weigh() */
+	int count;
+	double gain;
 } Move;
 
 /* --- judging ---------------------------------------------------------------------------- */
@@ -116,6 +128,46 @@ make_state(Search *search, const Bitmapset *set, bool confirm)
 	return state;
 }
 
+/* The state becomes that with another set, which makes a difference to these statements only. */
+static void
+change_state(Search *search, State *state, const Bitmapset *set, const Bitmapset *statements,
+			 bool confirm)
+{
+	Bitmapset *old = state->set;
+	int s = -1;
+
+	state->time += write_share(search, set) - write_share(search, old);
+	while ((s = bms_next_member(statements, s)) >= 0)
+	{
+		double today = costs_today(search->model, s);
+		double cost;
+
+		if (!costs_known(search->model, s) || today <= 0)
+			continue;
+		cost = confirm ? costs_confirm(search->model, s, set)
+					   : costs_reckon(search->model, s, set, NULL);
+		state->time += search->time[s] * (cost - state->costs[s]) / today;
+		state->mean += search->voice[s] * (cost - state->costs[s]) / today;
+		state->costs[s] = cost;
+	}
+	state->set = bms_copy(set);
+	state->bytes = set_bytes(search, set);
+	state->loss = loss_of(search, state->time, state->mean, state->bytes);
+	bms_free(old);
+}
+
+static State *
+copy_state(const Search *search, const State *state)
+{
+	State *copy = palloc(sizeof(State));
+
+	*copy = *state;
+	copy->set = bms_copy(state->set);
+	copy->costs = palloc(Max(search->nstatements, 1) * sizeof(double));
+	memcpy(copy->costs, state->costs, search->nstatements * sizeof(double));
+	return copy;
+}
+
 static void
 free_state(State *state)
 {
@@ -134,14 +186,12 @@ search_loss(Search *search, const Bitmapset *set, bool confirm)
 	return loss;
 }
 
-/* Loss with another set that makes a difference to these statements only.  helped: the largest share that one of them gains. */
-static double
-loss_with(Search *search, const State *state, const Bitmapset *set, const Bitmapset *statements,
-		  bool confirm, double *helped)
+/* What another set changes, that makes a difference to these statements only. */
+static Effect
+effect_of(Search *search, const State *state, const Bitmapset *set, const Bitmapset *statements,
+		  bool confirm)
 {
-	double time = state->time + write_share(search, set) - write_share(search, state->set);
-	double mean = state->mean;
-	double most = 0;
+	Effect effect = {write_share(search, set) - write_share(search, state->set), 0, 0};
 	int s = -1;
 
 	while ((s = bms_next_member(statements, s)) >= 0)
@@ -155,14 +205,19 @@ loss_with(Search *search, const State *state, const Bitmapset *set, const Bitmap
 		then = costs_reckon(search->model, s, set, NULL);
 		if (confirm && fabs(then - now) > UNCHANGED * now)
 			then = costs_confirm(search->model, s, set);
-		time += search->time[s] * (then - now) / today;
-		mean += search->voice[s] * (then - now) / today;
+		effect.time += search->time[s] * (then - now) / today;
+		effect.mean += search->voice[s] * (then - now) / today;
 		if (search->voice[s] > 0 && now > 0)
-			most = Max(most, (now - then) / now);
+			effect.helped = Max(effect.helped, (now - then) / now);
 	}
-	if (helped != NULL)
-		*helped = most;
-	return loss_of(search, time, mean, set_bytes(search, set));
+	return effect;
+}
+
+static double
+loss_after(const Search *search, const State *state, const Effect *effect, double bytes)
+{
+	return loss_of(
+		search, state->time + effect->time, state->mean + effect->mean, state->bytes + bytes);
 }
 
 static Bitmapset *
@@ -186,13 +241,22 @@ fits(const Search *search, double bytes, int count)
 /* --- adding ------------------------------------------------------------------------------- */
 
 static void
-add_move(Search *search, List **moves, const Bitmapset *add)
+add_move(Search *search, const State *none, List **moves, const Bitmapset *add, bool certain)
 {
-	Move *move = palloc0(sizeof(Move));
+	Bitmapset *statements = statements_of(search, add);
+	Effect effect = effect_of(search, none, add, statements, false);
+	Move *move;
 
+	CHECK_FOR_INTERRUPTS();
+	if (effect.helped < HELP_STATEMENT && !certain)
+	{
+		bms_free(statements);
+		return;
+	}
+	move = palloc0(sizeof(Move));
 	move->add = bms_copy(add);
-	move->statements = statements_of(search, add);
-	move->reckoned = -1;
+	move->statements = statements;
+	move->first = effect;
 	*moves = lappend(*moves, move);
 }
 
@@ -210,38 +274,44 @@ make_moves(Search *search)
 	for (int i = 0; i < search->candidates->count; i++)
 	{
 		Bitmapset *alone = bms_make_singleton(i);
-		double helped;
 
-		CHECK_FOR_INTERRUPTS();
-		(void) loss_with(search, none, alone, search->statements_of[i], false, &helped);
-		if (helped >= HELP_STATEMENT || bms_is_member(i, in_groups))
-			add_move(search, &moves, alone);
+		add_move(search, none, &moves, alone, bms_is_member(i, in_groups));
 		bms_free(alone);
 	}
 	foreach(cell, search->groups)
-		add_move(search, &moves, lfirst(cell));
+		add_move(search, none, &moves, lfirst(cell), false);
 	free_state(none);
 	return moves;
 }
 
-/* What is the move worth now?  Negative: nothing, or it does not fit. */
+/* What the move would bring, if it still did what it did when it was priced; negative where it is out of the question. */
+static void
+weigh(const Search *search, const State *state, Move *move, const Effect *effect)
+{
+	int i = -1;
+
+	move->bytes = 0;
+	move->count = 0;
+	move->gain = -1;
+	while ((i = bms_next_member(move->add, i)) >= 0)
+		if (!bms_is_member(i, state->set))
+		{
+			move->bytes += search->bytes[i];
+			move->count++;
+		}
+	if (move->count > 0 && effect->helped >= HELP_STATEMENT &&
+		fits(search, state->bytes + move->bytes, bms_num_members(state->set) + move->count))
+		move->gain = state->loss - loss_after(search, state, effect, move->bytes);
+}
+
 static void
 price_move(Search *search, const State *state, Move *move, bool confirm)
 {
 	Bitmapset *set = bms_union(state->set, move->add);
-	double helped = 0;
 
-	move->bytes = set_bytes(search, set) - state->bytes;
-	move->count = bms_num_members(set) - bms_num_members(state->set);
-	move->gain = -1;
+	move->effect = effect_of(search, state, set, move->statements, confirm);
 	move->confirmed = confirm;
-	if (move->count > 0 && fits(search, state->bytes + move->bytes, bms_num_members(set)))
-	{
-		move->gain =
-			state->loss - loss_with(search, state, set, move->statements, confirm, &helped);
-		if (helped < HELP_STATEMENT)
-			move->gain = -1;
-	}
+	weigh(search, state, move, &move->effect);
 	bms_free(set);
 }
 
@@ -249,47 +319,68 @@ static void
 make_move(Search *search, State *state, const Move *move)
 {
 	Bitmapset *set = bms_union(state->set, move->add);
-	State *next = make_state(search, set, false);
 
+	change_state(search, state, set, move->statements, false);
 	bms_free(set);
-	bms_free(state->set);
-	pfree(state->costs);
-	*state = *next;
-	pfree(next);
 }
 
-/* Adds what is best until nothing fits or helps.  by_byte: best for its size. */
+/* Has anything changed for one of its statements since? */
+static bool
+is_stale(const Move *move, const int *changed)
+{
+	int s = -1;
+
+	while ((s = bms_next_member(move->statements, s)) >= 0)
+		if (changed[s] > move->priced)
+			return true;
+	return false;
+}
+
+static void
+note_change(int *changed, const Bitmapset *statements, int step)
+{
+	int s = -1;
+
+	while ((s = bms_next_member(statements, s)) >= 0)
+		changed[s] = step;
+}
+
+/*
+ * Adds what is best until nothing fits or helps.  by_byte: best for its size.
+ * What a move brings hardly grows as others are made, so the one that looked
+ * best is priced anew, and the others only when they get to the top (Leskovec et
+ * al.: "Cost-effective outbreak detection in networks", KDD 2007); all of them
+ * before it ends.
+ */
 static void
 add_greedily(Search *search, State *state, List *moves, bool by_byte)
 {
 	int *changed = palloc0(Max(search->nstatements, 1) * sizeof(int));
+	bool empty = bms_is_empty(state->set);
+	bool all_priced = false;
 	ListCell *cell;
 
 	foreach(cell, moves)
-		((Move *) lfirst(cell))->reckoned = -1;
+	{
+		Move *move = lfirst(cell);
+
+		move->priced = empty ? 0 : -1;
+		move->confirmed = false;
+		move->effect = move->first;
+	}
 	for (int step = 1;; step++)
 	{
 		Move *best = NULL;
 		double best_score = 0;
-		int count = bms_num_members(state->set);
 
 		CHECK_FOR_INTERRUPTS();
 		foreach(cell, moves)
 		{
 			Move *move = lfirst(cell);
-			bool stale = move->reckoned < 0;
 			double score;
-			int s = -1;
 
-			while (!stale && (s = bms_next_member(move->statements, s)) >= 0)
-				stale = changed[s] > move->reckoned;
-			if (stale)
-			{
-				price_move(search, state, move, false);
-				move->reckoned = step;
-			}
-			if (move->gain < MIN_GAIN ||
-				!fits(search, state->bytes + move->bytes, count + move->count))
+			weigh(search, state, move, &move->effect);
+			if (move->gain < MIN_GAIN)
 				continue;
 			score = by_byte ? move->gain / move->bytes : move->gain;
 			if (best == NULL || score > best_score)
@@ -299,26 +390,45 @@ add_greedily(Search *search, State *state, List *moves, bool by_byte)
 			}
 		}
 		if (best == NULL)
-			break;
-		if (!best->confirmed)
+		{
+			if (all_priced)
+				break;
+			foreach(cell, moves)
+			{
+				Move *move = lfirst(cell);
+
+				CHECK_FOR_INTERRUPTS();
+				weigh(search, state, move, &move->first);
+				if (move->count == 0 ||
+					!fits(search,
+						  state->bytes + move->bytes,
+						  bms_num_members(state->set) + move->count) ||
+					!is_stale(move, changed))
+					continue;
+				price_move(search, state, move, false);
+				move->priced = step;
+			}
+			all_priced = true;
+		}
+		else if (is_stale(best, changed))
+		{
+			price_move(search, state, best, false);
+			best->priced = step;
+		}
+		else if (!best->confirmed)
 		{
 			int calls = costs_planner_calls(search->model);
-			int s = -1;
 
 			price_move(search, state, best, true);
 			if (costs_planner_calls(search->model) > calls)
-				while ((s = bms_next_member(best->statements, s)) >= 0)
-					changed[s] = step;
-			best->reckoned = step;
+				note_change(changed, best->statements, step);
+			best->priced = step;
 		}
 		else
 		{
-			int s = -1;
-
 			make_move(search, state, best);
-			while ((s = bms_next_member(best->statements, s)) >= 0)
-				changed[s] = step;
-			best->reckoned = -1;
+			note_change(changed, best->statements, step);
+			all_priced = false;
 		}
 	}
 	pfree(changed);
@@ -337,8 +447,8 @@ least_missed(Search *search, const State *state, bool by_byte, double *worse)
 	while ((i = bms_next_member(state->set, i)) >= 0)
 	{
 		Bitmapset *set = bms_del_member(bms_copy(state->set), i);
-		double loss =
-			loss_with(search, state, set, search->statements_of[i], false, NULL) - state->loss;
+		Effect effect = effect_of(search, state, set, search->statements_of[i], false);
+		double loss = loss_after(search, state, &effect, -search->bytes[i]) - state->loss;
 		double score = by_byte ? loss / search->bytes[i] : loss;
 
 		CHECK_FOR_INTERRUPTS();
@@ -357,8 +467,9 @@ static State *
 without(Search *search, const State *state, int index, bool confirm)
 {
 	Bitmapset *set = bms_del_member(bms_copy(state->set), index);
-	State *result = make_state(search, set, confirm);
+	State *result = copy_state(search, state);
 
+	change_state(search, result, set, search->statements_of[index], confirm);
 	bms_free(set);
 	return result;
 }
@@ -414,6 +525,52 @@ trim(Search *search, State *state)
 
 /* --- exchanging -------------------------------------------------------------------------------- */
 
+/* The move that looks best; those that were looked at are priced, others as if nothing else were there. */
+static Move *
+best_looking(const Search *search, const State *state, List *moves, int without)
+{
+	Move *best = NULL;
+	ListCell *cell;
+
+	foreach(cell, moves)
+	{
+		Move *move = lfirst(cell);
+
+		if (bms_is_member(without, move->add))
+			continue;
+		weigh(search, state, move, move->priced == 1 ? &move->effect : &move->first);
+		if (move->gain > 0 && (best == NULL || move->gain > best->gain))
+			best = move;
+	}
+	return best;
+}
+
+/* What could come in the place of one that is gone: confirmed, and better by what is needed; NULL where nothing is. */
+static Move *
+find_replacement(Search *search, const State *less, List *moves, int gone, double needed)
+{
+	int confirmed = 0;
+	ListCell *cell;
+
+	foreach(cell, moves)
+		((Move *) lfirst(cell))->priced = 0;
+	for (int looks = 0; looks < EXCHANGE_LOOKS && confirmed < EXCHANGE_TRIES; looks++)
+	{
+		Move *move = best_looking(search, less, moves, gone);
+
+		CHECK_FOR_INTERRUPTS();
+		if (move == NULL || move->gain < needed)
+			return NULL;
+		if (move->priced == 1 && move->confirmed)
+			return move;
+		if (move->priced == 1)
+			confirmed++;
+		price_move(search, less, move, move->priced == 1);
+		move->priced = 1;
+	}
+	return NULL;
+}
+
 /* One of the set for others: the first exchange that makes it better; NULL where none does. */
 static State *
 exchange(Search *search, const State *state, List *moves)
@@ -422,39 +579,21 @@ exchange(Search *search, const State *state, List *moves)
 
 	while ((i = bms_next_member(state->set, i)) >= 0)
 	{
-		State *less = without(search, state, i, false);
-		ListCell *cell;
+		State *next = without(search, state, i, false);
+		Move *move = find_replacement(search, next, moves, i, next->loss - state->loss + MIN_GAIN);
 
-		CHECK_FOR_INTERRUPTS();
-		for (int try = 0; try < EXCHANGE_TRIES; try++)
+		if (move != NULL)
 		{
-			Move *best = NULL;
-			State *next;
+			Bitmapset *set = bms_union(next->set, move->add);
+			Bitmapset *statements = bms_union(move->statements, search->statements_of[i]);
 
-			foreach(cell, moves)
-			{
-				Move *move = lfirst(cell);
-
-				if (bms_is_member(i, move->add) || (try > 0 && move->confirmed))
-					continue;
-				price_move(search, less, move, false);
-				if (move->gain > 0 && (best == NULL || move->gain > best->gain))
-					best = move;
-			}
-			if (best == NULL || less->loss - best->gain > state->loss - MIN_GAIN)
-				break;
-			price_move(search, less, best, true);
-			if (less->loss - best->gain > state->loss - MIN_GAIN)
-				continue;
-			next = make_state(search, less->set, true);
-			free_state(less);
-			make_move(search, next, best);
+			change_state(search, next, set, statements, true);
+			bms_free(set);
+			bms_free(statements);
 			if (next->loss < state->loss - MIN_GAIN)
 				return next;
-			free_state(next);
-			less = without(search, state, i, false);
 		}
-		free_state(less);
+		free_state(next);
 	}
 	return NULL;
 }
