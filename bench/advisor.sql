@@ -61,7 +61,7 @@ CREATE OR REPLACE PROCEDURE bench.show(wanted text) LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE pg_index AS i SET indisvalid = NOT i.indisvalid
    WHERE indexrelid IN (SELECT index FROM bench.advice)
-     AND indisvalid <> (indexrelid IN (SELECT index FROM bench.advice WHERE configuration = wanted));
+     AND indisvalid <> (indexrelid IN (SELECT index FROM bench.advice WHERE configuration = wanted AND index IS NOT NULL));
 END $$;
 
 CREATE OR REPLACE PROCEDURE bench.clear() LANGUAGE plpgsql AS $$
