@@ -220,8 +220,13 @@ crude_worth(const Making *making, const Draft *draft, const WantedOrder *order)
 static void
 add_draft(Making *making, Draft *draft, const WantedOrder *order)
 {
+	ListCell *cell;
+
 	if (draft->keys == NIL || list_length(draft->keys) > INDEX_MAX_KEYS)
 		return;
+	foreach(cell, draft->keys)
+		if (((KeyColumn *) lfirst(cell))->width > WIDE_KEY)
+			return;
 	draft->predicate = making->predicate;
 	draft->worth = crude_worth(making, draft, order);
 	if (draft->worth < LITTLE * making->use->pages)

@@ -9,6 +9,8 @@
 
 #include "candidates_private.h"
 
+#define WIDE_KEY 500 /* bytes; values much larger than the mean would not fit into a btree's page */
+
 typedef struct Draft
 {
 	Oid am;

@@ -6,8 +6,8 @@
  * one range; the columns that are joined by, with those; the order that is
  * wanted after the equalities; each also so wide that the table need not be
  * read.  Then the same with constant clauses as a predicate; BRIN where the
- * rows lie in the column's order; and the access methods that searches by other
- * operators need.
+ * rows lie in the column's order; hash where values are too wide for a btree; and
+ * the access methods that searches by other operators need.
  *
  * They are ranked by what they might be worth, narrow, wide and partial ones apart.
  *
@@ -241,7 +241,7 @@ draft_arms(Making *making)
 	making->nplain = nplain;
 }
 
-/* What only other access methods search, and BRIN. */
+/* What only other access methods search, BRIN, and hashes of what is too wide for a btree. */
 static void
 draft_others(Making *making)
 {
@@ -263,6 +263,16 @@ draft_others(Making *making)
 			draft->keys = list_make1(&term->column);
 			draft->predicate = making->predicate;
 			draft->worth = use->pages + use->tuples * 0.01 * (1 - term->selectivity);
+			making->drafts = lappend(making->drafts, draft);
+		}
+		else if (term->kind == TERM_EQUAL && !term->list && term->column.width > WIDE_KEY &&
+				 OidIsValid(GetDefaultOpClass(term->column.type, HASH_AM_OID)))
+		{
+			draft = palloc0(sizeof(Draft));
+			draft->am = HASH_AM_OID;
+			draft->keys = list_make1(&term->column);
+			draft->predicate = making->predicate;
+			draft->worth = use->pages * (1 - term->selectivity);
 			making->drafts = lappend(making->drafts, draft);
 		}
 		else if (making->predicate == NIL && use->pages >= BRIN_PAGES && term->with == NULL &&

@@ -124,6 +124,12 @@ SELECT * FROM cand.of('SELECT * FROM "Odd ""table" WHERE "select" = 7 AND "Weiß
 SELECT * FROM cand.of('SELECT * FROM "Odd ""table" WHERE "Weiß" LIKE ''x%''');
 SELECT * FROM cand.of('SELECT * FROM "Odd ""table" WHERE "Weiß" = ''x'' COLLATE "POSIX"');
 
+-- texts that are too long for a btree
+CREATE TABLE pages (url text, content text);
+INSERT INTO pages SELECT 'u' || i, (SELECT string_agg(md5(i || ':' || j), '') FROM generate_series(1, 30) AS j) FROM generate_series(1, 1000) AS i;
+ANALYZE pages;
+SELECT * FROM cand.of('SELECT * FROM pages WHERE content = ''x'' AND url = ''u''');
+
 -- none: a table of few pages, a temporary one, a catalog, what a real index does already
 CREATE TABLE few (id int, state text);
 INSERT INTO few SELECT i, 'x' FROM generate_series(1, 200) AS i;
