@@ -11,6 +11,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "lib/stringinfo.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
 
@@ -34,7 +35,8 @@ is_not_null_only(const RelationIndex *index, const RelationConstraint *constrain
 
 	if (predicate == NULL)
 		return false;
-	foreach(cell, (List *) stringToNode(predicate))
+	/* the catalog has it explicitly ANDed */
+	foreach(cell, make_ands_implicit((Expr *) stringToNode(predicate)))
 	{
 		NullTest *test = (NullTest *) lfirst(cell);
 

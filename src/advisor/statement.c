@@ -54,6 +54,7 @@ typedef struct Role
 	Oid userid;
 	int sec_context;
 	int nestlevel;
+	bool read_only;
 } Role;
 
 static void
@@ -61,6 +62,8 @@ role_begin(Role *saved, Oid userid, const char *search_path)
 {
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
 	SetUserIdAndSecContext(userid, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
+	saved->read_only = XactReadOnly;
+	XactReadOnly = true; /* what calls itself immutable, and writes, is an error */
 	saved->nestlevel = NewGUCNestLevel();
 	if (search_path != NULL)
 		(void) set_config_option("search_path",
@@ -76,6 +79,7 @@ role_begin(Role *saved, Oid userid, const char *search_path)
 static void
 role_end(const Role *saved)
 {
+	XactReadOnly = saved->read_only;
 	AtEOXact_GUC(false, saved->nestlevel);
 	SetUserIdAndSecContext(saved->userid, saved->sec_context);
 }
@@ -516,6 +520,8 @@ statements_from_texts(ArrayType *texts)
 			}
 			statement->nqueries = 1;
 			statement->queries[0].weight = 1;
+			/* as for EXPLAIN: costs tell what the statistics of a table know */
+			(void) compat_check_permissions(statement_plan(&statement->queries[0]));
 			if (statement->queryid == 0)
 				statement->queryid = (int64) DatumGetUInt64(hash_any_extended(
 					(const unsigned char *) statement->text, (int) strlen(statement->text), 0));

@@ -199,6 +199,16 @@ RESET pgopt.unused_index_info;
 RESET pgopt.bloat_size;
 
 --
+-- Partial indexes on the columns of foreign keys: one that leaves out rows does not serve, one without nulls does
+--
+CREATE TABLE partial_parent (id int PRIMARY KEY);
+CREATE TABLE partial_child (a int REFERENCES partial_parent, b int REFERENCES partial_parent, s int);
+CREATE INDEX partial_child_a ON partial_child (a) WHERE s = 1;
+CREATE INDEX partial_child_b ON partial_child (b) WHERE b IS NOT NULL;
+SELECT index, ddl FROM public.pgopt_index_hygiene()
+ WHERE table_name = 'partial_child'::regclass AND problem = 'foreign_key_unindexed';
+
+--
 -- Who may look
 --
 CREATE ROLE hygiene_monitor IN ROLE pg_monitor;
