@@ -150,14 +150,12 @@ typedef RelFileNode CompatFiles;
 #define compat_ExecutorRun(desc) ExecutorRun((desc), ForwardScanDirection, 0, true)
 #endif
 
-/* 16 moved the identification of queries, and counts the rows of all fetches from a cursor. */
+/* 16 moved the identification of queries, which no longer needs their text. */
 #if PG_VERSION_NUM >= 160000
 #include "nodes/queryjumble.h"
-#define compat_rows_processed(estate)  ((double) (estate)->es_total_processed)
 #define compat_identify(query, source) ((void) JumbleQuery(query))
 #else
 #include "utils/queryjumble.h"
-#define compat_rows_processed(estate)  ((double) (estate)->es_processed)
 #define compat_identify(query, source) ((void) JumbleQuery((query), (source)))
 #endif
 

@@ -452,7 +452,7 @@ note_execution(QueryDesc *queryDesc)
 	execution.command = queryDesc->plannedstmt->commandType;
 	execution.weight = 1 / rate;
 	execution.milliseconds = queryDesc->totaltime->total * 1000.0;
-	execution.rows = compat_rows_processed(queryDesc->estate);
+	execution.rows = queryDesc->totaltime->ntuples; /* of all fetches from a cursor */
 	execution.at = GetCurrentStatementStartTimestamp();
 	execution.period = (TimestampTz) pg_atomic_read_u64(&database->period);
 	execution.may_sample = pgopt_workload_capture_constants && !IsInParallelMode();

@@ -121,9 +121,7 @@ CREATE TABLE workload_copy AS SELECT id AS a FROM workload_bill WHERE id < 10;
 SELECT id AS b INTO workload_copy2 FROM workload_bill WHERE id < 11;
 COPY (SELECT id AS c FROM workload_bill WHERE id = 99) TO STDOUT;
 EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT id AS d FROM workload_bill WHERE id < 0;
-CREATE MATERIALIZED VIEW workload_view AS SELECT id AS e FROM workload_bill WHERE id < 5;
 SELECT calls, samples, captured, query FROM workload_seen;
-DROP MATERIALIZED VIEW workload_view;
 DROP TABLE workload_copy, workload_copy2;
 
 --
