@@ -223,3 +223,4 @@ RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA hygiene CASCADE;
 DROP ROLE hygiene_monitor, hygiene_nobody;
+DROP EXTENSION pgopt;

@@ -157,3 +157,4 @@ RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA verdict CASCADE;
 SELECT pgopt_workload_reset();
+DROP EXTENSION pgopt;
