@@ -52,6 +52,8 @@ typedef struct HypotheticalIndex
 
 	/* set by hypothetical_measure() */
 	bool measured;
+	char *
+		problem; /* why it could not be built, as the sample shows; it is then too large for any use */
 	double table_rows; /* of the table, all partitions */
 	double rows;       /* entries */
 	BlockNumber pages;

@@ -71,7 +71,7 @@
 #define EVALUATE_MS   40
 #define EVALUATE_ROWS 200
 
-/* With fewer rows of the sample that pass a predicate the planner knows better how many there are. */
+/* With fewer rows of the sample that pass a predicate the planner knows better how many there are, if it is not far off. */
 #define MIN_PASSING 30
 
 static MemoryContext samples_context;
@@ -336,7 +336,7 @@ take_sample(Oid table)
 	sample->context = context;
 	sample->table = table;
 	sample->owner = rel->rd_rel->relowner;
-	sample->desc = CreateTupleDescCopy(RelationGetDescr(rel));
+	sample->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
 	if (!ActiveSnapshotSet())
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
@@ -354,16 +354,40 @@ take_sample(Oid table)
 	return sample;
 }
 
-RowSample *
-rows_sample(Oid table)
+/* The one that is kept, unless the table was changed since by this transaction itself. */
+static RowSample *
+find_sample(Oid table)
 {
-	RowSample *sample;
-	MemoryContext old;
 	ListCell *cell;
 
 	foreach(cell, samples)
-		if (((RowSample *) lfirst(cell))->table == table)
-			return lfirst(cell);
+	{
+		RowSample *sample = lfirst(cell);
+		Relation rel;
+		bool current;
+
+		if (sample->table != table)
+			continue;
+		rel = table_open(table, AccessShareLock);
+		current = equalTupleDescs(sample->desc, RelationGetDescr(rel));
+		table_close(rel, NoLock);
+		if (current)
+			return sample;
+		samples = foreach_delete_current(samples, cell);
+		MemoryContextDelete(sample->context);
+		return NULL;
+	}
+	return NULL;
+}
+
+RowSample *
+rows_sample(Oid table)
+{
+	RowSample *sample = find_sample(table);
+	MemoryContext old;
+
+	if (sample != NULL)
+		return sample;
 	sample = take_sample(table);
 	if (samples_context == NULL)
 		samples_context = AllocSetContextCreate(
@@ -531,12 +555,12 @@ evaluate_rows(RowSample *sample, Node *expression, RowCallback callback, void *a
 	return row;
 }
 
-bool
+const char *
 rows_as_owner(const RowSample *sample, void (*callback)(void *arg), void *arg)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
+	const char *volatile message = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -547,7 +571,6 @@ rows_as_owner(const RowSample *sample, void (*callback)(void *arg), void *arg)
 		become_owner(&saved, sample);
 		callback(arg);
 		become_caller(&saved);
-		done = true;
 	}
 	PG_CATCH();
 	{
@@ -560,14 +583,14 @@ rows_as_owner(const RowSample *sample, void (*callback)(void *arg), void *arg)
 			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
 			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
 			ReThrowError(error);
-		FreeErrorData(error);
+		message = error->message;
 	}
 	PG_END_TRY();
 	/* What the functions did, beyond the values, is not wanted. */
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return done;
+	return message;
 }
 
 static void
@@ -581,16 +604,17 @@ evaluate_as_owner(void *arg)
 
 /* False where it must not be evaluated, or raises an error: then an index on it could not be built either. */
 static bool
-evaluate(RowSample *sample, Node *expression, RowCallback callback, void *arg, int *nrows)
+evaluate(RowSample *sample, Node *expression, RowCallback callback, void *arg, int *nrows,
+		 const char **problem)
 {
 	Evaluation evaluation = {
 		.sample = sample, .expression = expression, .callback = callback, .arg = arg};
 
-	if (calls_untrusted(expression, &sample->owner) ||
-		!rows_as_owner(sample, evaluate_as_owner, &evaluation))
+	if (calls_untrusted(expression, &sample->owner))
 		return false;
+	*problem = rows_as_owner(sample, evaluate_as_owner, &evaluation);
 	*nrows = evaluation.nrows;
-	return true;
+	return *problem == NULL;
 }
 
 static void
@@ -628,7 +652,8 @@ rows_column(RowSample *sample, AttrNumber attnum, Node *expression)
 	{
 		column->expression = copyObject(expression);
 		set_form(column);
-		column->known = evaluate(sample, column->expression, keep_value, column, &column->nrows);
+		column->known = evaluate(
+			sample, column->expression, keep_value, column, &column->nrows, &column->problem);
 	}
 	sample->columns = lappend(sample->columns, column);
 	MemoryContextSwitchTo(old);
@@ -778,6 +803,9 @@ filter_share(RowSample *sample, RowFilter *filter)
 	Bitmapset *columns = NULL;
 	double seen;
 	double planned;
+	double noise;
+	double least;
+	double most;
 
 	if (filter->known && sample->whole && filter->nrows == sample->nrows)
 		return sample->nrows > 0 ? (double) filter->npassing / sample->nrows : 0;
@@ -785,11 +813,14 @@ filter_share(RowSample *sample, RowFilter *filter)
 	if (!filter->known || filter->nrows == 0)
 		return planned;
 	seen = (double) filter->npassing / filter->nrows;
+	noise = 3 * sqrt(filter->npassing) + 3;
+	least = Max(0, (filter->npassing - noise) / filter->nrows);
+	most = Min(1, (filter->npassing + noise) / filter->nrows);
+	if (planned < least || planned > most)
+		return seen;
 	pull_varattnos((Node *) filter->predicate, 1, &columns);
-	if (filter->npassing < MIN_PASSING)
-		return planned;
-	if (bms_membership(columns) == BMS_SINGLETON && list_length(filter->predicate) == 1 &&
-		fabs(planned - seen) < 3 * sqrt(seen * (1 - seen) / filter->nrows))
+	if (filter->npassing < MIN_PASSING ||
+		(bms_membership(columns) == BMS_SINGLETON && list_length(filter->predicate) == 1))
 		return planned;
 	return seen;
 }
@@ -815,7 +846,8 @@ rows_filter(RowSample *sample, List *predicate)
 							 (Node *) make_ands_explicit(copyObject(predicate)),
 							 keep_verdict,
 							 filter,
-							 &filter->nrows);
+							 &filter->nrows,
+							 &filter->problem);
 	filter->share = filter_share(sample, filter);
 	sample->filters = lappend(sample->filters, filter);
 	MemoryContextSwitchTo(old);

@@ -28,6 +28,7 @@ typedef struct RowColumn
 	Node *expression;
 	FormData_pg_attribute form; /* type, length, alignment, storage */
 	bool known;                 /* false: an expression that must not be, or cannot be, evaluated */
+	const char *problem;        /* what it raised */
 	int nrows; /* the first ones of the sample; fewer where evaluating them takes long */
 	Datum *values;
 	bool *nulls;
@@ -43,7 +44,8 @@ typedef struct RowFilter
 {
 	List *predicate;
 	bool known;
-	int nrows; /* that were tried, the first of the sample */
+	const char *problem; /* what it raised */
+	int nrows;           /* that were tried, the first of the sample */
 	bool *passes;
 	int npassing;
 	double share; /* of all rows of the table */
@@ -79,9 +81,9 @@ extern RowFilter *rows_filter(RowSample *sample, List *predicate);
 
 /*
  * Calls a function as the table's owner, in a restricted operation and a
- * subtransaction that is rolled back; false where it raised an error.
+ * subtransaction that is rolled back.  Returns the error that it raised, or NULL.
  */
-extern bool rows_as_owner(const RowSample *sample, void (*callback)(void *arg), void *arg);
+extern const char *rows_as_owner(const RowSample *sample, void (*callback)(void *arg), void *arg);
 
 extern void rows_forget(void);
 

@@ -533,6 +533,27 @@ prepare(SizeInput *input, HypotheticalIndex *index)
 	}
 }
 
+/* What CREATE INDEX would stumble over. */
+static void
+note_problems(SizeInput *input)
+{
+	HypotheticalIndex *index = input->index;
+	const char *problem = NULL;
+
+	if (index->predicate != NIL)
+		problem = rows_filter(input->sample, index->predicate)->problem;
+	for (int i = 0; i < index->ncolumns && problem == NULL; i++)
+		problem = input->columns[i]->problem;
+	if (problem == NULL && input->largest > input->largest_allowed)
+		problem = psprintf("a row of %zu bytes is too large for the index, at most %zu are allowed",
+						   input->largest,
+						   input->largest_allowed);
+	if (problem == NULL)
+		return;
+	index->problem = pstrdup(problem);
+	index->pages = MaxBlockNumber;
+}
+
 void
 hypothetical_measure(HypotheticalIndex *index)
 {
@@ -567,6 +588,7 @@ hypothetical_measure(HypotheticalIndex *index)
 			break;
 	}
 	MemoryContextSwitchTo(old);
+	note_problems(&input);
 	index->bytes = (double) index->pages * BLCKSZ;
 	index->key_stats = statistics_of(index, input.sample);
 	index->measured = true;

@@ -41,6 +41,8 @@ typedef struct SizeInput
 	StoredForm *forms;
 	const uint32 **hashes; /* NULL: a column is not known */
 	const int16 **sizes;
+	Size largest; /* of the entries that were looked at, where there is a limit */
+	Size largest_allowed;
 	double distinct[INDEX_MAX_KEYS + 1]; /* of so many of the first keys; 0 = not asked for yet */
 } SizeInput;
 

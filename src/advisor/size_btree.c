@@ -38,6 +38,13 @@
 
 #define POSTING_MAX (MAXALIGN_DOWN((BLCKSZ * 10 / 100)) - sizeof(ItemIdData))
 
+/* The server's BTMaxItemSize. */
+#define ENTRY_MAX                                                                      \
+	(MAXALIGN_DOWN((BLCKSZ - MAXALIGN(SizeOfPageHeaderData + 3 * sizeof(ItemIdData)) - \
+					MAXALIGN(sizeof(BTPageOpaqueData))) /                              \
+				   3) -                                                                \
+	 MAXALIGN(sizeof(ItemPointerData)))
+
 /* A group with so many full posting lists is not filled in one by one. */
 #define LONG_GROUP 8
 
@@ -370,6 +377,7 @@ set_strata(Filling *filling)
 		if (input->filter != NULL && !input->filter->passes[row])
 			continue;
 		sizes[row] = Min(size_entry(input, input->index->ncolumns, row), BLCKSZ);
+		filling->input->largest = Max(filling->input->largest, sizes[row]);
 		rows_of_size[sizes[row] / MAXIMUM_ALIGNOF]++;
 		all++;
 	}
@@ -460,6 +468,7 @@ size_btree(SizeInput *input)
 	double level;
 	double pages;
 
+	input->largest_allowed = ENTRY_MAX;
 	index->tree_height = 0;
 	index->fanout = 2;
 	if (index->rows < 1)

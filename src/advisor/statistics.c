@@ -247,7 +247,7 @@ expression_statistics(RowSample *sample, RowColumn *column, Oid collation)
 	scratch = AllocSetContextCreate(
 		CurrentMemoryContext, "pgopt expression statistics", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(scratch);
-	if (rows_as_owner(sample, analyze, &analysis) && analysis.stats != NULL)
+	if (rows_as_owner(sample, analyze, &analysis) == NULL && analysis.stats != NULL)
 	{
 		HeapTuple tuple;
 

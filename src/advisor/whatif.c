@@ -250,6 +250,7 @@ put_statement(ReturnSetInfo *rsinfo, AdvisorStatement *statement, const Changes 
 	}
 	else
 	{
+		hypothetical_hide();
 		nulls[3] = nulls[4] = nulls[5] = nulls[6] = true;
 		values[7] = CStringGetTextDatum(
 			psprintf("This statement cannot be planned any more: %s", statement->failure));
@@ -272,6 +273,7 @@ pgopt_whatif(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
+	hypothetical_forget_samples();
 	context = AllocSetContextCreate(CurrentMemoryContext, "pgopt what-if", ALLOCSET_DEFAULT_SIZES);
 	row = AllocSetContextCreate(context, "pgopt what-if statement", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
@@ -347,9 +349,17 @@ put_index(ReturnSetInfo *rsinfo, Changes *changes, int i)
 		values[6] = CStringGetTextDatum(problem);
 		nulls[6] = false;
 	}
-	if (index != NULL)
+	if (index != NULL && index->problem != NULL)
+	{
+		values[6] = CStringGetTextDatum(index->problem);
+		nulls[6] = false;
+	}
+	else if (index != NULL)
 	{
 		Oid covered_by = hypothetical_covered_by(index);
+
+		if (list_member_oid(changes->without, covered_by))
+			covered_by = InvalidOid;
 
 		values[1] = Int64GetDatum((int64) index->bytes);
 		values[2] = Float8GetDatum(rint(index->rows));
@@ -376,6 +386,7 @@ pgopt_whatif_indexes(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
+	hypothetical_forget_samples();
 	context = AllocSetContextCreate(CurrentMemoryContext, "pgopt what-if", ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(context);
 	begin_changes(&changes, PG_GETARG_ARRAYTYPE_P(0));
