@@ -2,8 +2,8 @@
  * candidates.c
  *		The set of indexes that could help, and the planner calls that fill it.
  *
- * Owns set_rel_pathlist_hook while a statement is planned for its candidates,
- * and no longer; whoever had the hook before is called first.  Equal indexes
+ * Owns set_rel_pathlist_hook and planner_hook while a statement is planned for
+ * its candidates, and no longer; whoever had them before is called.  Equal indexes
  * are found by a hash of what defines them.
  *
  * Memory: indexes, notes and sets of ids live in the set's context; what is read
@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/paths.h"
+#include "optimizer/planner.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -163,6 +164,31 @@ typedef struct Collecting
 
 static Collecting *collecting = NULL;
 static set_rel_pathlist_hook_type next_pathlist_hook = NULL;
+static planner_hook_type next_planner = NULL;
+
+/*
+ * statement_plan() does not call planner_hook: who comes here plans the
+ * statements of a function that planning evaluates.
+ */
+static PlannedStmt *
+plan_others(Query *query, const char *text, int options, ParamListInfo params)
+{
+	Collecting *here = collecting;
+	PlannedStmt *plan;
+
+	collecting = NULL;
+	PG_TRY();
+	{
+		plan = next_planner != NULL ? next_planner(query, text, options, params)
+									: standard_planner(query, text, options, params);
+	}
+	PG_FINALLY();
+	{
+		collecting = here;
+	}
+	PG_END_TRY();
+	return plan;
+}
 
 static void
 collect_relation(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *rte)
@@ -174,9 +200,7 @@ collect_relation(PlannerInfo *root, RelOptInfo *rel, Index rti, RangeTblEntry *r
 		next_pathlist_hook(root, rel, rti, rte);
 	if (here == NULL)
 		return;
-	collecting = NULL; /* functions that are run for an estimate have plans of their own */
 	use = read_table_use(root, rel, rti, rte);
-	collecting = here;
 	if (use == NULL)
 		return;
 	use->query = here->query;
@@ -192,8 +216,17 @@ candidates_collect(CandidateSet *set, const AdvisorStatement *statement)
 	Collecting here = {0};
 	double cost = 0;
 
+	if (set_rel_pathlist_hook == collect_relation)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_OBJECT_IN_USE),
+			 errmsg("candidates for indexes are being collected already"),
+			 errdetail(
+				 "A function that is evaluated while a statement is planned asks for them again.")));
 	next_pathlist_hook = set_rel_pathlist_hook;
 	set_rel_pathlist_hook = collect_relation;
+	next_planner = planner_hook;
+	planner_hook = plan_others;
 	PG_TRY();
 	{
 		for (int i = 0; i < statement->nqueries; i++)
@@ -212,6 +245,8 @@ candidates_collect(CandidateSet *set, const AdvisorStatement *statement)
 		collecting = NULL;
 		set_rel_pathlist_hook = next_pathlist_hook;
 		next_pathlist_hook = NULL;
+		planner_hook = next_planner;
+		next_planner = NULL;
 	}
 	PG_END_TRY();
 	make_candidates(set, statement, here.uses);

@@ -124,6 +124,16 @@ SELECT * FROM cand.of('SELECT * FROM "Odd ""table" WHERE "select" = 7 AND "Weiß
 SELECT * FROM cand.of('SELECT * FROM "Odd ""table" WHERE "Weiß" LIKE ''x%''');
 SELECT * FROM cand.of('SELECT * FROM "Odd ""table" WHERE "Weiß" = ''x'' COLLATE "POSIX"');
 
+-- what a function reads that planning evaluates is not the statement's; nor does one that fails leave anything behind
+CREATE FUNCTION cand.five() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM FROM places WHERE name = 'x'; RETURN 5; END $$;
+SELECT * FROM cand.of('SELECT * FROM orders WHERE customer = five()');
+\set VERBOSITY terse
+SELECT * FROM cand.of('SELECT * FROM orders WHERE customer = 1 / 0');
+SELECT * FROM cand.of('SELECT * FROM orders WHERE customer = 1');
+CREATE FUNCTION cand.again() RETURNS int IMMUTABLE LANGUAGE plpgsql AS
+$$ BEGIN RETURN (SELECT count(*) FROM cand.of('SELECT * FROM orders WHERE customer = 1')); END $$;
+SELECT * FROM cand.of('SELECT * FROM orders WHERE customer = again()');
+\set VERBOSITY default
 -- texts that are too long for a btree
 CREATE TABLE pages (url text, content text);
 INSERT INTO pages SELECT 'u' || i, (SELECT string_agg(md5(i || ':' || j), '') FROM generate_series(1, 30) AS j) FROM generate_series(1, 1000) AS i;
