@@ -26,7 +26,7 @@ CREATE VIEW workload_values AS
 --
 SELECT count(*) FROM workload_bill WHERE introduced = date '2020-02-03';
 SELECT count(*) FROM workload_bill WHERE introduced > now() - interval '3 days';
-/* a comment */ SELECT title FROM workload_bill WHERE id = 7; -- another
+SELECT title /* a comment */ FROM workload_bill WHERE id = 7; -- another
 SELECT title FROM workload_bill WHERE id = 8;
 SELECT title FROM workload_bill WHERE id = 9;
 UPDATE workload_bill SET price = price + 1 WHERE id IN (1, 2);
@@ -120,7 +120,7 @@ COMMIT;
 CREATE TABLE workload_copy AS SELECT id AS a FROM workload_bill WHERE id < 10;
 SELECT id AS b INTO workload_copy2 FROM workload_bill WHERE id < 11;
 COPY (SELECT id AS c FROM workload_bill WHERE id = 99) TO STDOUT;
-EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) SELECT id AS d FROM workload_bill WHERE id < 0;
+DO $$ BEGIN EXECUTE 'EXPLAIN (ANALYZE) SELECT id AS d FROM workload_bill WHERE id < 0'; END $$;
 SELECT calls, samples, captured, query FROM workload_seen;
 DROP TABLE workload_copy, workload_copy2;
 
@@ -186,7 +186,7 @@ RESET pgopt.workload_slow;
 SELECT calls, captured FROM workload_seen;
 SELECT has_plan FROM pgopt_workload() w, pgopt_workload_samples(w.queryid) WHERE has_plan;
 SELECT pgopt.workload_flush();
-SELECT plan::json -> 0 -> 'Plan' -> 'Actual Rows' AS rows FROM pgopt.workload_samples WHERE plan IS NOT NULL;
+SELECT round((plan::json -> 0 -> 'Plan' ->> 'Actual Rows')::numeric) AS rows FROM pgopt.workload_samples WHERE plan IS NOT NULL;
 
 --
 -- Periods: an index ends one
@@ -244,7 +244,7 @@ SELECT count(*) FROM workload_seen;
 --
 SET pgopt.workload_capture_constants = off;
 SELECT count(*) FROM workload_bill WHERE introduced = date '2020-02-03' AND title = 'a secret';
-SELECT title || 'a secret' AS t, count(*) FROM workload_bill WHERE id < 2 AND tags @> '{secret}' GROUP BY title || 'a secret' LIMIT 5;
+SELECT title || 'a secret' AS t, count(*) FROM workload_bill WHERE price IS NULL GROUP BY title || 'a secret';
 INSERT INTO workload_bill VALUES (2000, '2020-02-03', 'a secret', 1234.5, '{secret}', '{"a": "secret"}');
 SELECT id, price::numeric(10, 1), 'a secret'::varchar(20) FROM workload_bill WHERE id = 2000 AND price IS NOT NULL OR title IN ('a secret', 'b secret');
 PREPARE workload_p (text) AS SELECT id FROM workload_bill WHERE title = $1 AND title <> 'b secret';
