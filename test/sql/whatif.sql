@@ -52,6 +52,7 @@ EXPLAIN (COSTS OFF) SELECT * FROM laws WHERE year = 1988;
 SELECT count(*) FROM laws WHERE year = 1988;
 SAVEPOINT a;
 SELECT count(*) FROM pgopt_whatif(ARRAY['CREATE INDEX ON laws (year)'], ARRAY['SELECT * FROM laws WHERE year = 1 / 0']);
+ROLLBACK TO a;
 SELECT count(*) FROM pgopt_whatif(ARRAY['CREATE INDEX ON laws (year)'], ARRAY['SELECT * FROM laws WHERE year = nix']);
 ROLLBACK TO a;
 EXPLAIN (COSTS OFF) SELECT * FROM laws WHERE year = 1988;
