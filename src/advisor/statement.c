@@ -61,7 +61,8 @@ static void
 role_begin(Role *saved, Oid userid, const char *search_path)
 {
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
-	SetUserIdAndSecContext(userid, saved->sec_context | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(userid,
+						   saved->sec_context | SECURITY_RESTRICTED_OPERATION | PGOPT_SECURITY_OWN);
 	saved->read_only = XactReadOnly;
 	XactReadOnly = true; /* what calls itself immutable, and writes, is an error */
 	saved->nestlevel = NewGUCNestLevel();
@@ -148,6 +149,7 @@ statement_try(AdvisorStatement *statement, void (*callback)(void *arg), void *ar
 
 typedef struct Reading
 {
+	Oid own_schema; /* pgopt's tables are nobody's to advise on */
 	List *relations;
 	bool unreadable; /* something that cannot be planned from here */
 } Reading;
@@ -162,6 +164,7 @@ collect_relations(Node *node, Reading *reading)
 		RangeTblEntry *rte = (RangeTblEntry *) node;
 
 		if (rte->rtekind == RTE_RELATION && !IsCatalogRelationOid(rte->relid) &&
+			get_rel_namespace(rte->relid) != reading->own_schema &&
 			(rte->relkind == RELKIND_RELATION || rte->relkind == RELKIND_MATVIEW ||
 			 rte->relkind == RELKIND_PARTITIONED_TABLE))
 			reading->relations = list_append_unique_oid(reading->relations, rte->relid);
@@ -342,7 +345,7 @@ prepare_query(AdvisorStatement *statement, AdvisorQuery *query, const WorkloadSa
 					   .query = query,
 					   .owner = CurrentResourceOwner,
 					   .context = CurrentMemoryContext};
-	Reading reading = {0};
+	Reading reading = {.own_schema = get_namespace_oid(PGOPT_SCHEMA, true)};
 	ErrorData *error;
 	Query *found;
 
@@ -401,30 +404,34 @@ role_exists(Oid userid)
 List *
 statements_prepare(List *workload, List **failed)
 {
+	/* where only pg_stat_statements knows a statement, its texts are planned for any values */
+	const char *search_path = GetConfigOption("search_path", false, false);
 	List *statements = NIL;
 	ListCell *cell;
 
 	foreach(cell, workload)
 	{
 		const WorkloadStatement *known = lfirst(cell);
-		int nsamples = Min(known->nsamples, ADVISOR_MAX_SAMPLES);
+		WorkloadSample generic = {.query = known->text, .search_path = search_path};
+		const WorkloadSample *samples = known->nsamples > 0 ? known->samples : &generic;
+		int nsamples = Min(Max(known->nsamples, 1), ADVISOR_MAX_SAMPLES);
 		AdvisorStatement *statement;
 		const char *failure = NULL;
 
 		CHECK_FOR_INTERRUPTS();
-		if (nsamples == 0 || !role_exists(known->userid))
+		if (samples[0].query == NULL || !role_exists(known->userid))
 			continue;
 		statement = make_statement(known->userid, nsamples);
 		statement->queryid = known->queryid;
 		statement->calls = Max(known->calls, 1);
 		statement->milliseconds = known->milliseconds;
 		statement->rows = known->rows;
-		statement->text = known->text != NULL ? known->text : known->samples[0].query;
-		statement->search_path = known->samples[0].search_path;
+		statement->text = known->text != NULL ? known->text : samples[0].query;
+		statement->search_path = samples[0].search_path;
 		for (int i = 0; i < nsamples; i++)
 			if (prepare_query(statement,
 							  &statement->queries[statement->nqueries],
-							  &known->samples[i],
+							  &samples[i],
 							  NULL,
 							  &failure))
 				statement->nqueries++;
