@@ -1882,6 +1882,14 @@ COMMENT ON FUNCTION pgopt_advisor_progress() IS
 	'calls of pgopt_index_advice() that are under way in this database, and how far they are; pg_cancel_backend(pid) stops one';
 REVOKE ALL ON FUNCTION pgopt_advisor_progress() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION pgopt_advisor_progress() TO pg_monitor;
+CREATE FUNCTION pgopt.selection_check(
+	queries text[], seed integer, OUT candidates integer, OUT exact integer, OUT exact_wrong integer,
+	OUT reckoned integer, OUT reckoned_error double precision, OUT best double precision, OUT found double precision)
+RETURNS record
+	AS 'MODULE_PATHNAME', 'pgopt_selection_check' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt.selection_check(text[], integer) IS
+	'for tests: of up to 8 candidates drawn by the seed, costs that the advisor takes for known or reckons against those of the planner, and what the best set brings against the one that is found; plans every set';
+REVOKE ALL ON FUNCTION pgopt.selection_check(text[], integer) FROM PUBLIC;
 
 -- End of advice
 

@@ -39,11 +39,11 @@ static const struct
 	int calls;
 } ration[] = {{4, 30}, {7, 24}, {PG_INT32_MAX, 16}};
 
-#define EXPLORING_SHARE 0.6 /* of them go to a first look */
+#define EXPLORING_SHARE 0.4 /* of them go to a first look */
 #define MAX_PEELINGS    4
 
 /* With fewer relations than this, plans with other indexes are the same plans with other scans. */
-#define EXPLORING_FROM 3
+#define EXPLORING_FROM 2
 
 /* The planner itself takes paths for equal that differ by this. */
 #define TOLERANCE 0.01

@@ -9,14 +9,14 @@
  * every statement a voice that is as loud as any other's.  A byte costs a
  * little, so that of two sets that do the same the smaller is better.
  *
- * The search starts from three sides: from nothing by benefit for each byte,
- * from nothing by benefit alone, and from the best without a limit, which is
- * then relaxed until it fits (Bruno and Chaudhuri: "Automatic physical database
- * tuning: a relaxation-based approach", SIGMOD 2005).  Indexes that some plan
- * reads together are tried together.  Each result is improved by exchanging
- * one of its indexes for others; the best is kept.  Moves are compared by
- * reckoned costs; the one that looks best is confirmed by the planner before it
- * is made (costs.h).
+ * The search starts from five sides: from nothing by benefit for each byte, for
+ * the root of the bytes, and by benefit alone; from the best without a limit,
+ * which is then relaxed until it fits (Bruno and Chaudhuri: "Automatic physical
+ * database tuning: a relaxation-based approach", SIGMOD 2005); and from each of
+ * those that bring most alone.  Indexes that some plan reads together are tried
+ * together.  What is found is improved by exchanging one of its indexes, and at
+ * last two of them, for others.  Moves are compared by reckoned costs; the one
+ * that looks best is confirmed by the planner before it is made (costs.h).
  *
  * Memory: the current context.  Locks: those of planning.
  *
@@ -37,7 +37,7 @@
 #include "selection.h"
 #include "writes.h"
 
-/* What one index must do for one statement at least, and what it must do for the whole. */
+/* What one index does for a statement that is said to be helped, at least. */
 #define HELP_STATEMENT 0.04
 
 static void
@@ -125,6 +125,7 @@ answer(Search *search, const Bitmapset *chosen, SelectionProgress progress)
 	Selection *selection = palloc0(sizeof(Selection));
 	int n = search->nstatements;
 	double *benefits = palloc(Max(bms_num_members(chosen), 1) * sizeof(double));
+	Bitmapset *used = NULL;
 	Bitmapset *before = NULL;
 	int *order;
 
@@ -138,8 +139,11 @@ answer(Search *search, const Bitmapset *chosen, SelectionProgress progress)
 			continue;
 		selection->cost_before[s] = costs_today(search->model, s);
 		selection->cost_after[s] = costs_plan(search->model, s, chosen, &selection->used[s]);
+		used = bms_add_members(used, selection->used[s]);
 	}
 
+	/* What no plan reads after all is not built; the plans stay the same without it. */
+	chosen = used;
 	order = rank(search, chosen, benefits);
 	selection->nselected = bms_num_members(chosen);
 	selection->selected = palloc0(Max(selection->nselected, 1) * sizeof(SelectedIndex));
