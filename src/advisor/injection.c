@@ -85,7 +85,8 @@ static struct
 {
 	bool active;
 	int depth;               /* of planner calls that are not ours */
-	SubTransactionId within; /* where it was shown */
+	SubTransactionId within; /* what the context goes with */
+	SubTransactionId shower; /* where it was shown last */
 	MemoryContext context;   /* NULL: nothing was shown in this transaction */
 	HTAB *templates;
 	MemoryContext set; /* what belongs to these indexes, in context */
@@ -546,12 +547,22 @@ at_transaction_end(XactEvent event, void *arg)
 static void
 at_subtransaction_end(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
-	if (shown.context == NULL || shown.within != mine)
+	if (shown.context == NULL)
 		return;
 	if (event == SUBXACT_EVENT_ABORT_SUB)
-		forget();
+	{
+		if (shown.within == mine)
+			forget();
+		else if (shown.shower == mine)
+			hypothetical_hide(); /* an error kept the caller from it */
+	}
 	else if (event == SUBXACT_EVENT_COMMIT_SUB)
-		shown.within = parent;
+	{
+		if (shown.within == mine)
+			shown.within = parent;
+		if (shown.shower == mine)
+			shown.shower = parent;
+	}
 }
 
 void
@@ -662,6 +673,7 @@ hypothetical_show(HypotheticalIndex **indexes, int nindexes, const Bitmapset *vi
 	shown.visible = visible;
 	shown.all_visible = visible == NULL;
 	shown.depth = 0;
+	shown.shower = GetCurrentSubTransactionId();
 	shown.active = true;
 }
 

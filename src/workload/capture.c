@@ -55,8 +55,9 @@ static post_parse_analyze_hook_type prev_post_parse_analyze = NULL;
 static const char *outer_source = NULL;
 static bool outer_executes = false;
 
-/* This transaction made or dropped an index, or an extension. */
+/* This transaction made or dropped an index, or the extension. */
 static bool index_changed = false;
+static bool extension_changed = false;
 
 /* --- statements whose own text does not do ------------------------------------------------ */
 
@@ -250,6 +251,15 @@ look_for_extension(void *arg)
 						OidIsValid(pgopt_extension_oid()) ? INSTALLED : NOT_INSTALLED);
 }
 
+static void
+look_again_for_extension(void)
+{
+	WorkloadDatabase *database = store_database();
+
+	if (database != NULL)
+		pg_atomic_write_u32(&database->installed, INSTALLED_UNKNOWN);
+}
+
 /* This database's slot, where the extension is there to keep what is captured. */
 static WorkloadDatabase *
 capturing_database(void)
@@ -342,7 +352,7 @@ take_sample(void *arg)
 		if (text != NULL)
 			sample.query = pnstrdup(text, length);
 	}
-	text_parameters(job->queryDesc->params, &sample);
+	text_parameters(job->queryDesc, &sample);
 	if (job->execution->has_plan && job->execution->milliseconds >= pgopt_workload_slow)
 		sample.plan = text_plan(unconstify(QueryDesc *, job->queryDesc), sample.milliseconds);
 	keep_record(job, plan->commandType, &sample, false, true);
@@ -621,19 +631,24 @@ workload_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOn
 		index_changed = true; /* what it committed itself came before: this is for the rest */
 	if (OidIsValid(dropped))
 		store_forget_database(dropped);
-	if (extension && store_database() != NULL)
-		pg_atomic_write_u32(&store_database()->installed, INSTALLED_UNKNOWN);
+	if (extension)
+	{
+		look_again_for_extension();
+		extension_changed = true; /* others see it when this transaction has ended */
+	}
 }
 
 static void
 capture_xact_callback(XactEvent event, void *arg)
 {
-	if (!index_changed)
+	if ((!index_changed && !extension_changed) ||
+		(event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
 		return;
-	if (event == XACT_EVENT_COMMIT)
+	if (index_changed && event == XACT_EVENT_COMMIT)
 		workload_new_period();
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-		index_changed = false;
+	if (extension_changed)
+		look_again_for_extension();
+	index_changed = extension_changed = false;
 }
 
 bool

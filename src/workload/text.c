@@ -18,10 +18,12 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/explain.h"
+#include "executor/executor.h"
 #include "executor/instrument.h"
 #include "fmgr.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/scansup.h"
+#include "tcop/dest.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -300,9 +302,24 @@ is_small(Datum value, int16 length)
 		   toast_raw_datum_size(value) <= WORKLOAD_MAX_VALUE + VARHDRSZ;
 }
 
-void
-text_parameters(ParamListInfo params, WorkloadSample *sample)
+/*
+ * May the values be gone?  A function in SQL is ended with the statement that
+ * calls it, where that did not read all of its rows: the rows of which its
+ * arguments were parts, sorted ones for example, are freed before.  Only what
+ * is in the list itself is there for sure.
+ */
+static bool
+may_be_gone(const QueryDesc *queryDesc)
 {
+	return queryDesc->dest != NULL && queryDesc->dest->mydest == DestSQLFunction &&
+		   (queryDesc->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS) != 0;
+}
+
+void
+text_parameters(const QueryDesc *queryDesc, WorkloadSample *sample)
+{
+	ParamListInfo params = queryDesc->params;
+	bool only_by_value = may_be_gone(queryDesc);
 	int nparams = params != NULL ? Min(params->numParams, WORKLOAD_MAX_PARAMS) : 0;
 
 	sample->nparams = 0;
@@ -332,7 +349,7 @@ text_parameters(ParamListInfo params, WorkloadSample *sample)
 		}
 		output = harmless_output(param->ptype);
 		get_typlenbyval(param->ptype, &length, &by_value);
-		if (!OidIsValid(output) || !is_small(param->value, length))
+		if (!OidIsValid(output) || (only_by_value && !by_value) || !is_small(param->value, length))
 			continue;
 		sample->param_values[i] = OidOutputFunctionCall(output, param->value);
 		sample->param_known[i] = true;

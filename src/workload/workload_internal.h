@@ -204,7 +204,7 @@ extern const char *text_slice(const char *source, int location, int length, int 
 /* The analysed statement in words; without its constants where asked for.  Fills query and parameters' types. */
 extern void text_deparse(Query *query, bool constants, WorkloadSample *sample);
 extern bool text_reads_tables(Query *query, Oid except);
-extern void text_parameters(ParamListInfo params, WorkloadSample *sample);
+extern void text_parameters(const QueryDesc *queryDesc, WorkloadSample *sample);
 extern char *text_plan(QueryDesc *queryDesc, double milliseconds);
 
 /* --- hooks (capture.c) ------------------------------------------------------------- */
