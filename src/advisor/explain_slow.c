@@ -250,7 +250,7 @@ with_sample_first(const WorkloadStatement *known, int sample)
 	{
 		copy->samples = palloc0(sizeof(WorkloadSample));
 		copy->samples->query = known->text;
-		copy->samples->search_path = GetConfigOption("search_path", false, false);
+		copy->samples->search_path = statement_path_unknown(known->userid);
 		copy->nsamples = 1;
 		return copy;
 	}

@@ -39,7 +39,9 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
+
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 #include "compat.h"
 #include "core.h"
@@ -57,24 +59,48 @@ typedef struct Role
 	bool read_only;
 } Role;
 
+/*
+ * The path with this session's temporary schema at its end: views there are
+ * the caller's, and must not take the place of tables that the statement's
+ * user meant, who would run what they call.
+ */
+static char *
+without_own_temporary(const char *search_path)
+{
+	char *copy = pstrdup(search_path);
+	List *names = NIL;
+	StringInfoData path;
+	ListCell *cell;
+
+	initStringInfo(&path);
+	if (SplitIdentifierString(copy, ',', &names))
+		foreach(cell, names)
+			if (strncmp(lfirst(cell), "pg_temp", strlen("pg_temp")) != 0)
+				appendStringInfo(&path, "%s, ", quote_identifier(lfirst(cell)));
+	appendStringInfoString(&path, "pg_temp");
+	list_free(names);
+	pfree(copy);
+	return path.data;
+}
+
 static void
 role_begin(Role *saved, Oid userid, const char *search_path)
 {
+	char *path;
+
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
 	SetUserIdAndSecContext(userid,
 						   saved->sec_context | SECURITY_RESTRICTED_OPERATION | PGOPT_SECURITY_OWN);
 	saved->read_only = XactReadOnly;
 	XactReadOnly = true; /* what calls itself immutable, and writes, is an error */
 	saved->nestlevel = NewGUCNestLevel();
-	if (search_path != NULL)
-		(void) set_config_option("search_path",
-								 search_path,
-								 PGC_USERSET,
-								 PGC_S_SESSION,
-								 GUC_ACTION_SAVE,
-								 true,
-								 0,
-								 false);
+	if (search_path == NULL)
+		return;
+	path = without_own_temporary(search_path);
+	if (strcmp(namespace_search_path, path) != 0)
+		(void) set_config_option(
+			"search_path", path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	pfree(path);
 }
 
 static void
@@ -401,18 +427,27 @@ role_exists(Oid userid)
 	return GetUserNameFromId(userid, true) != NULL;
 }
 
+/* The caller's own path is only for who may act as that user anyway. */
+const char *
+statement_path_unknown(Oid userid)
+{
+	if (has_privs_of_role(GetUserId(), userid))
+		return GetConfigOption("search_path", false, false);
+	return "\"$user\", public";
+}
+
 List *
 statements_prepare(List *workload, List **failed)
 {
-	/* where only pg_stat_statements knows a statement, its texts are planned for any values */
-	const char *search_path = GetConfigOption("search_path", false, false);
 	List *statements = NIL;
 	ListCell *cell;
 
 	foreach(cell, workload)
 	{
 		const WorkloadStatement *known = lfirst(cell);
-		WorkloadSample generic = {.query = known->text, .search_path = search_path};
+		/* where only pg_stat_statements knows a statement, its texts are planned for any values */
+		WorkloadSample generic = {.query = known->text,
+								  .search_path = statement_path_unknown(known->userid)};
 		const WorkloadSample *samples = known->nsamples > 0 ? known->samples : &generic;
 		int nsamples = Min(Max(known->nsamples, 1), ADVISOR_MAX_SAMPLES);
 		AdvisorStatement *statement;
@@ -547,7 +582,7 @@ statement_plan(const AdvisorQuery *query)
 	Role saved;
 	PlannedStmt *plan;
 
-	role_begin(&saved, query->statement->userid, NULL);
+	role_begin(&saved, query->statement->userid, query->statement->search_path);
 	plan = standard_planner(
 		copyObject(query->query), query->text, CURSOR_OPT_PARALLEL_OK, query->params);
 	role_end(&saved);

@@ -63,6 +63,9 @@ typedef struct AdvisorStatement
  */
 extern List *statements_prepare(List *workload, List **failed);
 
+/* The search_path for a user's statement that was not captured. */
+extern const char *statement_path_unknown(Oid userid);
+
 /* From texts that the caller gives, run once each; planned as the caller. An error where one cannot be parsed. */
 extern List *statements_from_texts(ArrayType *texts);
 
