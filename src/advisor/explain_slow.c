@@ -69,16 +69,6 @@ keep_partitions(Plan *plan, Plan *parent, void *arg)
 		compat_no_pruning((MergeAppend *) plan);
 }
 
-/* Nothing is locked to be written to where nothing is going to be written. */
-static void
-read_only_locks(PlannedStmt *plan)
-{
-	ListCell *cell;
-
-	foreach(cell, plan->rtable)
-		((RangeTblEntry *) lfirst(cell))->rellockmode = AccessShareLock;
-}
-
 static char *
 explain(PlannedStmt *plan, const AdvisorQuery *query, bool analyze, const instr_time *planning)
 {
@@ -107,7 +97,6 @@ plan_explain_estimate(const AdvisorQuery *query, PlannedStmt **plan, double *cos
 	made = statement_plan(query);
 	if (cost != NULL)
 		*cost = made->planTree->total_cost;
-	read_only_locks(made);
 	if (plan_has_unknown_values(query))
 		plan_tree_visit(made, keep_partitions, NULL);
 	tree = plan_json_parse(explain(made, query, false, NULL), made->rtable);

@@ -576,6 +576,16 @@ statements_from_texts(ArrayType *texts)
 
 /* --- planning ------------------------------------------------------------------------------ */
 
+/* Nothing is locked to be written to, since nothing is going to be written: who explains the plan starts it. */
+static void
+read_only_locks(PlannedStmt *plan)
+{
+	ListCell *cell;
+
+	foreach(cell, plan->rtable)
+		((RangeTblEntry *) lfirst(cell))->rellockmode = AccessShareLock;
+}
+
 PlannedStmt *
 statement_plan(const AdvisorQuery *query)
 {
@@ -586,6 +596,7 @@ statement_plan(const AdvisorQuery *query)
 	plan = standard_planner(
 		copyObject(query->query), query->text, CURSOR_OPT_PARALLEL_OK, query->params);
 	role_end(&saved);
+	read_only_locks(plan);
 	return plan;
 }
 
