@@ -386,7 +386,9 @@ plan_for_any_values(void *arg)
 	Generic *generic = arg;
 	AdvisorQuery query = *generic->review->query;
 
-	query.params = makeParamList(query.params->numParams); /* without types: not known */
+	query.params = makeParamList(query.params->numParams);
+	/* without types: not known */
+	memset(query.params->params, 0, query.params->numParams * sizeof(ParamExternData));
 	generic->tree = plan_explain_estimate(&query, NULL, &generic->cost);
 }
 

@@ -276,6 +276,7 @@ parameters(const WorkloadSample *sample, const Oid *types, int ntypes)
 		Oid input;
 		Oid ioparam;
 
+		memset(param, 0, sizeof(ParamExternData)); /* the list comes as it was allocated */
 		param->isnull = true;
 		if (i >= sample->nparams || !sample->param_known[i] || !OidIsValid(types[i]))
 			continue;
