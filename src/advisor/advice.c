@@ -100,6 +100,7 @@ note_progress(const char *phase, int done, int total, int planner_calls)
 typedef struct UseWalk
 {
 	const Selection *selection;
+	const AdvisorQuery *query;
 	Uses *uses;
 } UseWalk;
 
@@ -150,6 +151,14 @@ note_use(Plan *plan, Plan *parent, void *arg)
 }
 
 static void
+plan_and_note(void *arg)
+{
+	UseWalk *walk = arg;
+
+	plan_tree_visit(statement_plan(walk->query), note_use, walk);
+}
+
+static void
 find_uses(Advice *advice)
 {
 	const Selection *selection = advice->selection;
@@ -161,21 +170,22 @@ find_uses(Advice *advice)
 
 	for (int i = 0; i < selection->nselected; i++)
 		indexes[i] = selection->selected[i].index;
-	hypothetical_show(indexes, selection->nselected, NULL, NIL);
 	foreach(cell, advice->statements)
 	{
-		const AdvisorStatement *statement = lfirst(cell);
+		AdvisorStatement *statement = lfirst(cell);
 		MemoryContext context;
 
 		CHECK_FOR_INTERRUPTS();
 		if (bms_is_empty(selection->used[statement->id]))
 			continue;
 		context = MemoryContextSwitchTo(scratch);
-		plan_tree_visit(statement_plan(&statement->queries[0]), note_use, &walk);
+		walk.query = &statement->queries[0];
+		hypothetical_show(indexes, selection->nselected, NULL, NIL);
+		(void) statement_try(statement, plan_and_note, &walk);
+		hypothetical_hide();
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(scratch);
 	}
-	hypothetical_hide();
 	MemoryContextDelete(scratch);
 }
 

@@ -20,7 +20,9 @@
 #include "access/sysattr.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_statistic.h"
+#include "catalog/pg_type.h"
 #include "commands/defrem.h"
+#include "mb/pg_wchar.h"
 #include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -30,8 +32,11 @@
 #define LOOKUPS        100.0 /* of a join, for want of knowing */
 #define WIDE_ROW_SHARE 0.75  /* a copy of more than this of the table is no index */
 #define WIDE_COLUMN    200   /* bytes */
-#define ENTRY_BYTES    12    /* head and line pointer */
-#define LITTLE         0.02  /* share of a scan that nobody would notice */
+#define LARGEST_INCLUDED \
+	1300 /* bytes that INCLUDEd columns may take at most: half a btree's limit */
+#define LARGEST_SMALL_VALUE 32   /* bytes of a type without a fixed length whose values are short */
+#define ENTRY_BYTES         12   /* head and line pointer */
+#define LITTLE              0.02 /* share of a scan that nobody would notice */
 
 /* --- lists of columns ---------------------------------------------------------------- */
 
@@ -245,10 +250,41 @@ draft_btree(Making *making, List *keys, int free, const WantedOrder *order)
 	add_draft(making, draft, order);
 }
 
+/* Bytes that a value of it can take at most; -1 where there is no bound. */
+static int
+column_largest(Oid table, AttrNumber attnum)
+{
+	Oid type;
+	int32 typmod;
+	Oid collation;
+	int16 length;
+
+	get_atttypetypmodcoll(table, attnum, &type, &typmod, &collation);
+	type = getBaseTypeAndTypmod(type, &typmod);
+	length = get_typlen(type);
+	if (length > 0)
+		return length;
+	switch (type)
+	{
+		case NUMERICOID:
+		case INETOID:
+		case CIDROID:
+			return LARGEST_SMALL_VALUE;
+		case VARCHAROID:
+		case BPCHAROID:
+			return typmod > VARHDRSZ
+					   ? (typmod - VARHDRSZ) * pg_database_encoding_max_length() + VARHDRSZ
+					   : -1;
+		default:
+			return -1;
+	}
+}
+
 /* The same with what else is needed, where that is not nearly the table itself. */
 void
 draft_wide(Making *making, List *keys, int free, const WantedOrder *order)
 {
+	int largest = 0;
 	const TableUse *use = making->use;
 	Draft *draft;
 	Bitmapset *rest;
@@ -280,9 +316,11 @@ draft_wide(Making *making, List *keys, int free, const WantedOrder *order)
 	{
 		AttrNumber attnum = member + FirstLowInvalidHeapAttributeNumber;
 		double column = attnum > 0 ? column_width(use->table, attnum) : WIDE_COLUMN + 1;
+		int most = attnum > 0 ? column_largest(use->table, attnum) : -1;
 		double distinct;
 
-		if (column > WIDE_COLUMN)
+		/* a later row that is too long for the index would be refused to the user */
+		if (column > WIDE_COLUMN || most < 0 || (largest += most) > LARGEST_INCLUDED)
 			return;
 		width += column;
 		distinct = column_distinct(use->table, attnum, use->tuples);

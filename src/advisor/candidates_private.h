@@ -138,7 +138,7 @@ typedef struct CandidatePrivate
 #define BRIN_PAGES        1024 /* from here on */
 #define MAX_LISTED        10   /* elements of an IN list that makes a predicate */
 #define MAX_PARTIAL_VALUES \
-	200 /* a column with more distinct values is looked up by, not told apart by */
+	10 /* a column with more distinct values is looked up by, not told apart by */
 
 #define column_member(attnum) ((attnum) -FirstLowInvalidHeapAttributeNumber)
 

@@ -210,6 +210,16 @@ contains_param_walker(Node *node, void *context)
 	return expression_tree_walker(node, contains_param_walker, context);
 }
 
+static bool
+is_datetime(Oid type)
+{
+	char category;
+	bool preferred;
+
+	get_type_category_preferred(getBaseType(type), &category, &preferred);
+	return category == TYPCATEGORY_DATETIME;
+}
+
 /*
  * A clause that tells rows apart for good, by a constant: a state, a kind, a
  * flag, what is missing.  Not one that looks up one of many values, nor a
@@ -305,6 +315,8 @@ read_partial(PlannerInfo *root, RelOptInfo *rel, RestrictInfo *info)
 	if (alone &&
 		(tells_apart ? !column.known || column.distinct > MAX_PARTIAL_VALUES : column.attnum == 0))
 		return NULL; /* one of many values, or nobody knows of how many */
+	if (alone && tells_apart && is_datetime(exprType(operand)))
+		return NULL; /* tomorrow another */
 	partial = palloc0(sizeof(PartialClause));
 	partial->clause = table_expression(rel, clause);
 	partial->attnum = alone ? column.attnum : InvalidAttrNumber;

@@ -158,6 +158,21 @@ answer(Search *search, const Bitmapset *chosen, SelectionProgress progress)
 	return selection;
 }
 
+typedef struct Collecting
+{
+	CandidateSet *candidates;
+	const AdvisorStatement *statement;
+} Collecting;
+
+static void
+collect_one(void *arg)
+{
+	Collecting *collecting = arg;
+
+	(void) candidates_collect(collecting->candidates, collecting->statement);
+}
+
+/* A statement that cannot be planned any more gets no candidates of its own, and stops no other. */
 static void
 collect(List *statements, CandidateSet *candidates, SelectionProgress progress)
 {
@@ -165,14 +180,15 @@ collect(List *statements, CandidateSet *candidates, SelectionProgress progress)
 
 	foreach(cell, statements)
 	{
-		const AdvisorStatement *statement = lfirst(cell);
+		AdvisorStatement *statement = lfirst(cell);
+		Collecting collecting = {.candidates = candidates, .statement = statement};
 
 		report(progress,
 			   "looking for candidates",
 			   statement->id,
 			   list_length(statements),
 			   statement->id);
-		(void) candidates_collect(candidates, statement);
+		(void) statement_try(statement, collect_one, &collecting);
 	}
 	candidates_merge(candidates);
 }

@@ -216,7 +216,10 @@ collect_locks(Node *node, List **locks)
 
 		if (OidIsValid(rte->relid) &&
 			(rte->rtekind == RTE_RELATION || rte->rtekind == RTE_SUBQUERY))
+		{
 			*locks = list_append_unique_oid(*locks, rte->relid);
+			rte->rellockmode = AccessShareLock; /* all that is kept */
+		}
 		return false;
 	}
 	if (IsA(node, Query))
@@ -362,6 +365,33 @@ parse(void *arg)
 	CurrentResourceOwner = own;
 }
 
+/* Planning may run functions that are not the server's own, and fail with them. */
+static bool
+is_users_function(Oid function, void *arg)
+{
+	return function >= FirstNormalObjectId;
+}
+
+static bool
+runs_users_code(Node *node, void *arg)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+		return false;
+	if (IsA(node, CoerceToDomain) || check_functions_in_node(node, is_users_function, NULL))
+		return true;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, runs_users_code, arg, 0);
+	return expression_tree_walker(node, runs_users_code, arg);
+}
+
+static void
+plan_once(void *arg)
+{
+	(void) statement_plan((const AdvisorQuery *) arg);
+}
+
 /* False where there is nothing to advise; *failure says why it cannot be analysed. */
 static bool
 prepare_query(AdvisorStatement *statement, AdvisorQuery *query, const WorkloadSample *sample,
@@ -394,6 +424,15 @@ prepare_query(AdvisorStatement *statement, AdvisorQuery *query, const WorkloadSa
 	query->query = found;
 	query->params = parsing.params;
 	query->text = sample->query;
+	if (runs_users_code((Node *) found, NULL))
+	{
+		error = in_subtransaction(statement->userid, NULL, plan_once, query);
+		if (error != NULL)
+		{
+			*failure = error->message;
+			return false;
+		}
+	}
 	statement->command = found->commandType;
 	statement->relations = list_concat_unique_oid(statement->relations, reading.relations);
 	if (statement->queryid == 0)
