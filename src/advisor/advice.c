@@ -228,6 +228,23 @@ has_expression(const HypotheticalIndex *index)
 	return false;
 }
 
+/* The first column of a B-tree that takes values of any length; NULL = none. */
+static char *
+unbounded_column(const HypotheticalIndex *index)
+{
+	if (index->am != BTREE_AM_OID)
+		return NULL;
+	for (int i = 0; i < index->ncolumns; i++)
+	{
+		const HypotheticalColumn *column = &index->columns[i];
+
+		if (column->attnum > 0 && column->typmod < 0 &&
+			(getBaseType(column->type) == TEXTOID || getBaseType(column->type) == VARCHAROID))
+			return get_attname(index->table, column->attnum, true);
+	}
+	return NULL;
+}
+
 /* The share of the workload that goes away, by measured time where that is known. */
 static double
 saved_share(const Advice *advice, const SelectedIndex *selected)
@@ -311,6 +328,11 @@ reason(const Advice *advice, int position, double share)
 			&words,
 			"; run ANALYZE %s afterwards: its expressions have statistics of their own",
 			table);
+	if (unbounded_column(index) != NULL)
+		appendStringInfo(
+			&words,
+			"; rows with a value of %s that is longer than 2,600 bytes could not be stored then",
+			quote_identifier(unbounded_column(index)));
 	if (get_rel_relkind(index->table) == RELKIND_PARTITIONED_TABLE)
 		appendStringInfo(
 			&words,

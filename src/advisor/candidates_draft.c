@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/nbtree.h"
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_statistic.h"
 #include "catalog/pg_type.h"
@@ -25,15 +26,18 @@
 #include "mb/pg_wchar.h"
 #include "optimizer/optimizer.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 #include "candidates_draft.h"
+#include "monitor.h"
 
 #define LOOKUPS        100.0 /* of a join, for want of knowing */
 #define WIDE_ROW_SHARE 0.75  /* a copy of more than this of the table is no index */
 #define WIDE_COLUMN    200   /* bytes */
 #define LARGEST_INCLUDED \
 	1300 /* bytes that INCLUDEd columns may take at most: half a btree's limit */
+#define SHORT_TEXT          32   /* bytes on average */
 #define LARGEST_SMALL_VALUE 32   /* bytes of a type without a fixed length whose values are short */
 #define ENTRY_BYTES         12   /* head and line pointer */
 #define LITTLE              0.02 /* share of a scan that nobody would notice */
@@ -250,10 +254,25 @@ draft_btree(Making *making, List *keys, int free, const WantedOrder *order)
 	add_draft(making, draft, order);
 }
 
-/* Bytes that a value of it can take at most; -1 where there is no bound. */
-static int
-column_largest(Oid table, AttrNumber attnum)
+/* Is anything in its TOAST table? */
+static bool
+has_long_values(Oid table)
 {
+	Relation rel = table_open(table, NoLock);
+	Oid toast = rel->rd_rel->reltoastrelid;
+
+	table_close(rel, NoLock);
+	return OidIsValid(toast) && relation_file_bytes(toast) > 0;
+}
+
+/*
+ * Bytes that a value of it can take at most; -1 where there is no bound.  Texts
+ * without one count as short where all that is there is.
+ */
+static int
+column_largest(const TableUse *use, AttrNumber attnum)
+{
+	Oid table = use->table;
 	Oid type;
 	int32 typmod;
 	Oid collation;
@@ -274,6 +293,10 @@ column_largest(Oid table, AttrNumber attnum)
 		case BPCHAROID:
 			return typmod > VARHDRSZ
 					   ? (typmod - VARHDRSZ) * pg_database_encoding_max_length() + VARHDRSZ
+					   : -1;
+		case TEXTOID:
+			return column_width(table, attnum) <= SHORT_TEXT && !has_long_values(table)
+					   ? LARGEST_SMALL_VALUE
 					   : -1;
 		default:
 			return -1;
@@ -316,7 +339,7 @@ draft_wide(Making *making, List *keys, int free, const WantedOrder *order)
 	{
 		AttrNumber attnum = member + FirstLowInvalidHeapAttributeNumber;
 		double column = attnum > 0 ? column_width(use->table, attnum) : WIDE_COLUMN + 1;
-		int most = attnum > 0 ? column_largest(use->table, attnum) : -1;
+		int most = attnum > 0 ? column_largest(use, attnum) : -1;
 		double distinct;
 
 		/* a later row that is too long for the index would be refused to the user */
