@@ -38,7 +38,6 @@
 #include "utils/timestamp.h"
 
 #include "compat.h"
-#include "plan_tree.h"
 #include "plan_words.h"
 
 PG_FUNCTION_INFO_V1(pgopt_explain_slow);
@@ -48,26 +47,6 @@ PG_FUNCTION_INFO_V1(pgopt_explain_slow_json);
 #define EXPLAIN_SLOW_COLUMNS 8
 
 /* --- EXPLAIN ---------------------------------------------------------------------- */
-
-bool
-plan_has_unknown_values(const AdvisorQuery *query)
-{
-	if (query->params == NULL)
-		return false;
-	for (int i = 0; i < query->params->numParams; i++)
-		if (!OidIsValid(query->params->params[i].ptype))
-			return true;
-	return false;
-}
-
-static void
-keep_partitions(Plan *plan, Plan *parent, void *arg)
-{
-	if (IsA(plan, Append))
-		compat_no_pruning((Append *) plan);
-	else if (IsA(plan, MergeAppend))
-		compat_no_pruning((MergeAppend *) plan);
-}
 
 static char *
 explain(PlannedStmt *plan, const AdvisorQuery *query, bool analyze, const instr_time *planning)
@@ -97,8 +76,6 @@ plan_explain_estimate(const AdvisorQuery *query, PlannedStmt **plan, double *cos
 	made = statement_plan(query);
 	if (cost != NULL)
 		*cost = made->planTree->total_cost;
-	if (plan_has_unknown_values(query))
-		plan_tree_visit(made, keep_partitions, NULL);
 	tree = plan_json_parse(explain(made, query, false, NULL), made->rtable);
 	if (plan != NULL)
 		*plan = made;
@@ -174,7 +151,7 @@ check_may_run(const PlanReview *review)
 		why = "It has a WITH query that writes.";
 	else if (locks_rows(review->plan))
 		why = "It locks rows.";
-	else if (plan_has_unknown_values(review->query))
+	else if (statement_values_unknown(review->query))
 		why = "The values of its parameters are not known.";
 	else if (calls_harmful((Node *) review->query->query, &function))
 	{
@@ -363,7 +340,7 @@ describe(PlanReview *review)
 	else
 		plan = psprintf(
 			"the plan is estimated%s",
-			plan_has_unknown_values(review->query) ? " for any values, since none are known" : "");
+			statement_values_unknown(review->query) ? " for any values, since none are known" : "");
 	finding = plan_report(review, "statement", NAN);
 	finding->what = psprintf("%s %s, %s and %s each on average; %s",
 							 plan_count(known->calls),

@@ -352,7 +352,7 @@ misestimated_result(PlanReview *review)
 	Oid relid = InvalidOid;
 
 	if (review->tree->measured || review->known->calls < 1 ||
-		plan_has_unknown_values(review->query) || plan_is(review->tree->root, "ModifyTable") ||
+		statement_values_unknown(review->query) || plan_is(review->tree->root, "ModifyTable") ||
 		factor < FACTOR || Max(expected, actual) < FACTOR_ROWS)
 		return;
 	if (list_length(review->conditions) == 1)

@@ -100,8 +100,6 @@ extern void plan_words_statement(PlanReview *review);
 
 /* --- explain_slow.c ------------------------------------------------------------ */
 
-/* Values that are not known cannot tell which partitions are read, nor what a result will be. */
-extern bool plan_has_unknown_values(const AdvisorQuery *query);
 
 /* Plans it; to be called as its user.  plan and cost unless NULL. */
 extern PlanTree *plan_explain_estimate(const AdvisorQuery *query, PlannedStmt **plan, double *cost);

@@ -45,6 +45,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "plan_tree.h"
 #include "statement.h"
 
 #define GIVE_WAY_MS 100
@@ -616,6 +617,27 @@ statements_from_texts(ArrayType *texts)
 
 /* --- planning ------------------------------------------------------------------------------ */
 
+bool
+statement_values_unknown(const AdvisorQuery *query)
+{
+	if (query->params == NULL)
+		return false;
+	for (int i = 0; i < query->params->numParams; i++)
+		if (!OidIsValid(query->params->params[i].ptype))
+			return true;
+	return false;
+}
+
+/* Which would be left out when it starts cannot be told. */
+static void
+keep_partitions(Plan *plan, Plan *parent, void *arg)
+{
+	if (IsA(plan, Append))
+		compat_no_pruning((Append *) plan);
+	else if (IsA(plan, MergeAppend))
+		compat_no_pruning((MergeAppend *) plan);
+}
+
 /* Nothing is locked to be written to, since nothing is going to be written: who explains the plan starts it. */
 static void
 read_only_locks(PlannedStmt *plan)
@@ -637,6 +659,8 @@ statement_plan(const AdvisorQuery *query)
 		copyObject(query->query), query->text, CURSOR_OPT_PARALLEL_OK, query->params);
 	role_end(&saved);
 	read_only_locks(plan);
+	if (statement_values_unknown(query))
+		plan_tree_visit(plan, keep_partitions, NULL);
 	return plan;
 }
 

@@ -81,6 +81,9 @@ extern void statements_give_way(List *statements);
  */
 extern PlannedStmt *statement_plan(const AdvisorQuery *query);
 
+/* Is the value of any of its parameters not known? */
+extern bool statement_values_unknown(const AdvisorQuery *query);
+
 /* Calls a function as the user, under his search_path. */
 extern void
 statement_as_user(const AdvisorStatement *statement, void (*callback)(void *arg), void *arg);
