@@ -22,6 +22,14 @@
 /* An index as large as all of the tables must make things better by this. */
 #define SPACE 0.02
 
+/*
+ * Costs are not times: what runs today is known, and another plan that is said
+ * to be a little cheaper is as often slower.  So another plan counts as if it
+ * cost this many times more: small gains are losses, large ones stay large.
+ */
+#define DOUBT     1.2
+#define SAME_PLAN 1e-6
+
 /* What a move must bring, and what must help one statement by how much. */
 #define MIN_GAIN       0.0005
 #define HELP_STATEMENT 0.04
@@ -87,6 +95,15 @@ loss_of(const Search *search, double time, double mean, double bytes)
 	return log(Max(time, 1e-12)) + VOICE * mean + search->byte_price * bytes;
 }
 
+/* What is left of a statement's cost of today; of another plan than today's, doubted. */
+static double
+felt(double cost, double today)
+{
+	double part = cost / today;
+
+	return fabs(part - 1) < SAME_PLAN ? 1 : part * DOUBT;
+}
+
 static double
 set_bytes(const Search *search, const Bitmapset *set)
 {
@@ -128,7 +145,7 @@ make_state(Search *search, const Bitmapset *set, bool confirm)
 		state->costs[s] = confirm ? costs_confirm(search->model, s, set)
 								  : costs_reckon(search->model, s, set, NULL);
 		if (today > 0)
-			part = state->costs[s] / today;
+			part = felt(state->costs[s], today);
 		state->time += search->time[s] * part;
 		state->mean += search->voice[s] * part;
 	}
@@ -149,13 +166,15 @@ change_state(Search *search, State *state, const Bitmapset *set, const Bitmapset
 	{
 		double today = costs_today(search->model, s);
 		double cost;
+		double change;
 
 		if (!costs_known(search->model, s) || today <= 0)
 			continue;
 		cost = confirm ? costs_confirm(search->model, s, set)
 					   : costs_reckon(search->model, s, set, NULL);
-		state->time += search->time[s] * (cost - state->costs[s]) / today;
-		state->mean += search->voice[s] * (cost - state->costs[s]) / today;
+		change = felt(cost, today) - felt(state->costs[s], today);
+		state->time += search->time[s] * change;
+		state->mean += search->voice[s] * change;
 		state->costs[s] = cost;
 	}
 	state->set = bms_copy(set);
@@ -207,14 +226,16 @@ effect_of(Search *search, const State *state, const Bitmapset *set, const Bitmap
 		double today = costs_today(search->model, s);
 		double now = state->costs[s];
 		double then;
+		double change;
 
 		if (!costs_known(search->model, s) || today <= 0)
 			continue;
 		then = costs_reckon(search->model, s, set, NULL);
 		if (confirm && fabs(then - now) > UNCHANGED * now)
 			then = costs_confirm(search->model, s, set);
-		effect.time += search->time[s] * (then - now) / today;
-		effect.mean += search->voice[s] * (then - now) / today;
+		change = felt(then, today) - felt(now, today);
+		effect.time += search->time[s] * change;
+		effect.mean += search->voice[s] * change;
 		if (search->voice[s] > 0 && now > 0)
 			effect.helped = Max(effect.helped, (now - then) / now);
 	}
