@@ -27,7 +27,7 @@
  * to be a little cheaper is as often slower.  So another plan counts as if it
  * cost this many times more: small gains are losses, large ones stay large.
  */
-#define DOUBT     1.2
+#define DOUBT     1.08
 #define SAME_PLAN 1e-6
 
 /* What a move must bring, and what must help one statement by how much. */
