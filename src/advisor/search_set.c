@@ -14,8 +14,8 @@
 
 /*
  * Weight of the mean of relative costs against the logarithm of their sum.  On
- * TPC-H at 65 to 325 MB a half gives the same means as one, and sums that are
- * 2 to 5 % lower; below a quarter small statements are not heard any more.
+ * TPC-H at 65 to 325 MB a half gives the same means as one, and lower sums;
+ * a quarter gives the same sums.
  */
 #define VOICE 0.5
 
@@ -42,7 +42,7 @@
 #define UNCHANGED      0.005
 
 #define MAX_GROUP      4
-#define EXCHANGE_LOOKS 32 /* prices that are asked for to fill the room of those that go */
+#define EXCHANGE_LOOKS 20 /* prices that are asked for to fill the room of those that go */
 #define EXCHANGE_PAIRS 12 /* where there are no more, two go at once as well */
 #define MAX_EXCHANGES  24
 
@@ -51,7 +51,7 @@
 #define FORCED_STARTS 12
 
 /* Of what is found, so many are improved. */
-#define IMPROVED 3
+#define IMPROVED 2
 
 /* A set under way, and what each statement costs with it. */
 typedef struct State
