@@ -429,11 +429,12 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_updated_columns(query, rte) ((rte)->updatedCols)
 #endif
 
-/* 16 keeps what a plan's user needs apart from its tables. */
+/* 16 keeps what a query's user needs apart from its tables. */
 #if PG_VERSION_NUM >= 160000
-#define compat_check_permissions(plan) ExecCheckPermissions((plan)->rtable, (plan)->permInfos, true)
+#define compat_check_permissions(query) \
+	ExecCheckPermissions((query)->rtable, (query)->rteperminfos, true)
 #else
-#define compat_check_permissions(plan) ExecCheckRTPerms((plan)->rtable, true)
+#define compat_check_permissions(query) ExecCheckRTPerms((query)->rtable, true)
 #endif
 
 /* 16 has indexes that summarize, whose columns may change in a HOT update. */

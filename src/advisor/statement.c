@@ -526,6 +526,20 @@ statements_prepare(List *workload, List **failed)
 	return statements;
 }
 
+/* An error where the caller may not run it, as for EXPLAIN: costs tell what the statistics of a table know. */
+static bool
+check_permissions(Node *node, void *arg)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		(void) compat_check_permissions((Query *) node);
+		return query_tree_walker((Query *) node, check_permissions, arg, 0);
+	}
+	return expression_tree_walker(node, check_permissions, arg);
+}
+
 /* Says which of the given texts an error is in: its position counts in that, not in what the caller typed. */
 typedef struct GivenText
 {
@@ -603,8 +617,7 @@ statements_from_texts(ArrayType *texts)
 			}
 			statement->nqueries = 1;
 			statement->queries[0].weight = 1;
-			/* as for EXPLAIN: costs tell what the statistics of a table know */
-			(void) compat_check_permissions(statement_plan(&statement->queries[0]));
+			(void) check_permissions((Node *) statement->queries[0].query, NULL);
 			if (statement->queryid == 0)
 				statement->queryid = (int64) DatumGetUInt64(hash_any_extended(
 					(const unsigned char *) statement->text, (int) strlen(statement->text), 0));
