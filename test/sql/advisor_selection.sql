@@ -82,3 +82,4 @@ SELECT count(DISTINCT answer) AS answers
           FROM (SELECT queries FROM checked ORDER BY best DESC LIMIT 1) AS c, generate_series(1, 3)) AS answers;
 
 DROP SCHEMA selection CASCADE;
+DROP EXTENSION pgopt;
