@@ -26,6 +26,7 @@ CREATE TABLE pgopt.matview (
 	threshold_changes bigint NOT NULL CHECK (threshold_changes >= 1),
 	priority integer NOT NULL CHECK (priority BETWEEN 1 AND 10),
 	settings text[],
+	incremental text NOT NULL DEFAULT 'never' CHECK (incremental IN ('auto', 'always', 'never')),
 	managed_by name NOT NULL,
 	managed_since timestamptz NOT NULL DEFAULT now(),
 	PRIMARY KEY (home, view)
@@ -34,6 +35,7 @@ COMMENT ON TABLE pgopt.matview IS 'materialized views that pgopt refreshes, as u
 COMMENT ON COLUMN pgopt.matview.home IS 'where view is the OID of the materialized view; rows that were restored elsewhere find theirs by name';
 COMMENT ON COLUMN pgopt.matview.schema_name IS 'its name when pgopt last looked: a view that is dropped and created again stays managed';
 COMMENT ON COLUMN pgopt.matview.settings IS 'settings that can change what a query yields, as they were when the view was put under management; each refresh uses them';
+COMMENT ON COLUMN pgopt.matview.incremental IS 'whether a refresh applies what changed instead of computing all: auto chooses by measured cost, always does wherever it can, never captures nothing';
 COMMENT ON COLUMN pgopt.matview.managed_by IS 'who put it under management';
 SELECT pg_catalog.pg_extension_config_dump('pgopt.matview', '');
 
@@ -63,6 +65,27 @@ CREATE TABLE pgopt.matview_state (
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE pgopt.matview_state IS 'what the last refresh of each view saw: sums of the change counters, valid within one epoch (start of the server)';
 
+CREATE TABLE pgopt.incremental_state (
+	view oid PRIMARY KEY,
+	valid boolean NOT NULL DEFAULT false,
+	reason text,
+	frontier pg_snapshot,
+	sources oid[] NOT NULL DEFAULT '{}',
+	source_marks bigint[] NOT NULL DEFAULT '{}',
+	view_mark bigint NOT NULL DEFAULT 0,
+	fingerprint bigint NOT NULL DEFAULT 0,
+	full_us bigint,
+	fixed_us bigint,
+	change_ns bigint,
+	last_changes bigint,
+	last_error text
+) WITH (fillfactor = 50);
+COMMENT ON TABLE pgopt.incremental_state IS 'up to where each view has consumed the row logs, and what its refreshes cost';
+COMMENT ON COLUMN pgopt.incremental_state.valid IS 'false: the next refresh computes all, for the reason given';
+COMMENT ON COLUMN pgopt.incremental_state.frontier IS 'the snapshot whose changes the view contains';
+COMMENT ON COLUMN pgopt.incremental_state.sources IS 'stored relations whose row logs it consumes';
+COMMENT ON COLUMN pgopt.incremental_state.source_marks IS 'what told, at the frontier, that nothing happened to each source but logged changes';
+
 CREATE TABLE pgopt.refresh_log (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	view oid NOT NULL,
@@ -70,7 +93,7 @@ CREATE TABLE pgopt.refresh_log (
 	started_at timestamptz NOT NULL,
 	duration interval NOT NULL,
 	outcome text NOT NULL CHECK (outcome IN ('refreshed', 'unchanged', 'failed')),
-	mode text CHECK (mode IN ('concurrent', 'full')),
+	mode text CHECK (mode IN ('incremental', 'concurrent', 'full')),
 	source text NOT NULL,
 	reason text,
 	pending_changes bigint,
@@ -154,7 +177,7 @@ COMMENT ON VIEW pgopt_matviews IS 'managed materialized views and how stale they
 COMMENT ON COLUMN pgopt_matviews.pending_changes IS 'rows changed in what it reads since its last refresh; null = not known';
 COMMENT ON COLUMN pgopt_matviews.staleness IS '0 = nothing pending; 1 - 0.3 ^ (pending / threshold + age / interval); above 0.7 = overdue';
 COMMENT ON COLUMN pgopt_matviews.fresh IS 'true only when it is certain that its query would give what it holds, and so for the managed views that it reads';
-COMMENT ON COLUMN pgopt_matviews.last_mode IS 'concurrent, or full (built beside the old rows and swapped)';
+COMMENT ON COLUMN pgopt_matviews.last_mode IS 'incremental (what changed was applied), concurrent, or full (built beside the old rows and swapped)';
 COMMENT ON COLUMN pgopt_matviews.next_refresh IS 'when it is due by the clock; null = when something changes, or when asked';
 COMMENT ON COLUMN pgopt_matviews.state IS 'waiting, due, refreshing, retrying, manual or missing';
 COMMENT ON COLUMN pgopt_matviews.reason IS 'why it is not fresh';

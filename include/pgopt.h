@@ -4,7 +4,8 @@
  *
  * Rooms depend on each other in one direction only:
  *
- *		core <- monitor <- relations <- changes <- workload <- matview <- search <-
+ *		core <- monitor <- relations <- changes <- rowlog <- workload <- incremental <-
+ *		matview <- search <-
  *		worker <- bloat <- advisor <- health
  *
  * Lock order, over all rooms (a process that holds a lock may only take one

@@ -1,0 +1,194 @@
+/*
+ * stubs.c
+ *		Weak stand-ins: the library links while the parts are being written.
+ */
+#include "pgopt.h"
+
+#include "incremental_private.h"
+
+#define MISSING(name) elog(ERROR, "%s is not there yet", name)
+#define WEAK          __attribute__((weak))
+
+int pgopt_incremental_log_limit WEAK;
+WEAK void
+rowlog_init(void)
+{
+}
+WEAK char *
+rowlog_why_not(Oid relid, Oid owner, const Bitmapset *columns)
+{
+	return "stub";
+}
+WEAK bool
+rowlog_covers(Oid relid, const Bitmapset *columns)
+{
+	return false;
+}
+WEAK bool
+rowlog_ensure(Oid relid, const Bitmapset *columns)
+{
+	return false;
+}
+WEAK bool
+rowlog_drop(Oid relid)
+{
+	return true;
+}
+WEAK int64
+rowlog_mark(Oid relid, Snapshot snapshot)
+{
+	return 0;
+}
+WEAK int64
+rowlog_read(Oid relid, int ncolumns, const AttrNumber *attnums, Datum frontier, Snapshot snapshot,
+			int64 limit, Tuplestorestate *store, TupleDesc desc)
+{
+	return ROWLOG_LOST;
+}
+WEAK bool
+rowlog_written_by_me(Oid relid)
+{
+	return false;
+}
+WEAK void
+rowlog_append(Relation rel, TupleTableSlot *old, TupleTableSlot *new)
+{
+}
+WEAK int64
+rowlog_bytes(Oid relid)
+{
+	return 0;
+}
+WEAK void
+rowlog_maintain(void)
+{
+}
+WEAK char *
+groups_recompute_sql(const GroupSpec *spec, const Bitmapset *nulls)
+{
+	MISSING("groups_recompute_sql");
+	return NULL;
+}
+WEAK IncrementalPlan *
+plan_compile(Oid matview)
+{
+	IncrementalPlan *p = palloc0(sizeof(IncrementalPlan));
+	p->context = CurrentMemoryContext;
+	p->matview = matview;
+	p->refusal = "stub";
+	return p;
+}
+WEAK IncrementalPlan *
+plan_get(Oid matview)
+{
+	return plan_compile(matview);
+}
+WEAK bool
+plan_refuse(IncrementalPlan *plan, const char *hint, const char *fmt, ...)
+{
+	return false;
+}
+WEAK void
+plan_add_part(IncrementalPlan *plan, const char *part, const char *way, const char *reason,
+			  const char *hint)
+{
+}
+WEAK Query *
+delta_normalize(IncrementalPlan *plan, Query *rewritten)
+{
+	return rewritten;
+}
+WEAK DeltaProgram *
+delta_compile(IncrementalPlan *plan, Query *query, List *outputs)
+{
+	MISSING("delta_compile");
+	return NULL;
+}
+WEAK bool
+groups_compile(IncrementalPlan *plan, Query *query)
+{
+	return false;
+}
+WEAK uint64
+plan_query(IncrementalPlan *plan, const char *sql, const NamedStore *stores, int nstores,
+		   RowReceiver receive, void *arg)
+{
+	MISSING("plan_query");
+	return 0;
+}
+WEAK DeltaRun *
+delta_begin(IncrementalPlan *plan, Datum frontier, Snapshot snapshot, int64 limit, int64 *why)
+{
+	*why = ROWLOG_LOST;
+	return NULL;
+}
+WEAK Tuplestorestate *
+delta_evaluate(DeltaRun *run)
+{
+	MISSING("delta_evaluate");
+	return NULL;
+}
+WEAK void
+delta_end(DeltaRun *run)
+{
+}
+WEAK RowApplier *
+applier_begin(Relation rel, ApplierKind kind, Snapshot snapshot)
+{
+	MISSING("applier_begin");
+	return NULL;
+}
+WEAK void
+applier_insert(RowApplier *applier, TupleTableSlot *slot, ItemPointer tid)
+{
+}
+WEAK void
+applier_update(RowApplier *applier, const ItemPointerData *old, TupleTableSlot *slot,
+			   ItemPointer tid)
+{
+}
+WEAK void
+applier_delete(RowApplier *applier, const ItemPointerData *old)
+{
+}
+WEAK uint64
+applier_finish(RowApplier *applier)
+{
+	return 0;
+}
+WEAK void
+rows_apply(IncrementalPlan *plan, DeltaRun *run, Tuplestorestate *delta, RowApplier *applier)
+{
+	MISSING("rows_apply");
+}
+WEAK void
+groups_create_tables(IncrementalPlan *plan)
+{
+	MISSING("groups_create_tables");
+}
+WEAK bool
+groups_tables_exist(IncrementalPlan *plan)
+{
+	return false;
+}
+WEAK void
+groups_drop_tables(Oid matview)
+{
+}
+WEAK int64
+groups_bytes(Oid matview)
+{
+	return 0;
+}
+WEAK uint64
+groups_apply(IncrementalPlan *plan, DeltaRun *run, Tuplestorestate *delta, RowApplier *applier)
+{
+	MISSING("groups_apply");
+	return 0;
+}
+WEAK uint64
+groups_compute(IncrementalPlan *plan, RowApplier *applier, bool state_is_valid)
+{
+	MISSING("groups_compute");
+	return 0;
+}
