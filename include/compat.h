@@ -456,4 +456,36 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_pathkey_direction(key) ((key)->pk_strategy)
 #endif
 
+/* 17 renamed what compares a search_path with the current one. */
+#include "catalog/namespace.h"
+#if PG_VERSION_NUM >= 170000
+#define compat_search_path_is_current(path) SearchPathMatchesCurrentEnvironment(path)
+#else
+#define compat_search_path_is_current(path) OverrideSearchPathMatchesCurrent(path)
+#endif
+
+/* 16 tells apart which indexes an update has to change, and can change summarizing ones only. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes CompatUpdateIndexes;
+#define compat_update_indexes(which)   ((which) != TU_None)
+#define compat_only_summarizing(which) ((which) == TU_Summarizing)
+#define compat_ExecInsertIndexTuples(info, slot, estate, update, only_summarizing) \
+	ExecInsertIndexTuples((info), (slot), (estate), (update), false, NULL, NIL, (only_summarizing))
+#else
+typedef bool CompatUpdateIndexes;
+#define compat_update_indexes(which)   (which)
+#define compat_only_summarizing(which) false
+#define compat_ExecInsertIndexTuples(info, slot, estate, update, only_summarizing) \
+	ExecInsertIndexTuples((info), (slot), (estate), (update), false, NULL, NIL)
+#endif
+
+/* 18 counts an index scan for EXPLAIN. */
+#if PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define compat_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
+#endif
+
 #endif /* PGOPT_COMPAT_H */

@@ -154,6 +154,8 @@ typedef struct PlanPart
 	char *hint;   /* what would allow a better way, or NULL */
 } PlanPart;
 
+typedef struct StatementCache StatementCache;
+
 typedef struct IncrementalPlan
 {
 	MemoryContext context; /* the plan and all that hangs from it */
@@ -163,7 +165,8 @@ typedef struct IncrementalPlan
 	GroupSpec *groups;     /* NULL: the program's result is the change of the view's rows */
 	char *refusal;
 	char *refusal_hint;
-	List *parts; /* of PlanPart * */
+	List *parts;                /* of PlanPart * */
+	StatementCache *statements; /* of plan_query(); NULL until there are some */
 } IncrementalPlan;
 
 /* Compiles in the current context.  Reads the catalog; the caller holds a lock on the matview. */
@@ -208,15 +211,17 @@ typedef struct NamedStore
 
 /*
  * Runs a SELECT of the plan as the current user in the active snapshot, without
- * seeing what the current command has written; hands each row to the receiver.
- * Prepared statements are kept with the plan, one for each order of magnitude
- * of the stores' sizes.  Returns the number of rows.
+ * seeing what the current command has written; hands each row to the receiver,
+ * in the caller's memory context.  Prepared statements are kept with the plan,
+ * one for each order of magnitude of the stores' sizes.  Returns the number of
+ * rows.
  */
 extern uint64 plan_query(IncrementalPlan *plan, const char *sql, const NamedStore *stores,
 						 int nstores, RowReceiver receive, void *arg);
 
 typedef struct DeltaRun
 {
+	MemoryContext context;
 	IncrementalPlan *plan;
 	Snapshot snapshot;
 	Tuplestorestate **stores; /* one a store of the program */

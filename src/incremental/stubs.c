@@ -109,53 +109,6 @@ groups_compile(IncrementalPlan *plan, Query *query)
 {
 	return false;
 }
-WEAK uint64
-plan_query(IncrementalPlan *plan, const char *sql, const NamedStore *stores, int nstores,
-		   RowReceiver receive, void *arg)
-{
-	MISSING("plan_query");
-	return 0;
-}
-WEAK DeltaRun *
-delta_begin(IncrementalPlan *plan, Datum frontier, Snapshot snapshot, int64 limit, int64 *why)
-{
-	*why = ROWLOG_LOST;
-	return NULL;
-}
-WEAK Tuplestorestate *
-delta_evaluate(DeltaRun *run)
-{
-	MISSING("delta_evaluate");
-	return NULL;
-}
-WEAK void
-delta_end(DeltaRun *run)
-{
-}
-WEAK RowApplier *
-applier_begin(Relation rel, ApplierKind kind, Snapshot snapshot)
-{
-	MISSING("applier_begin");
-	return NULL;
-}
-WEAK void
-applier_insert(RowApplier *applier, TupleTableSlot *slot, ItemPointer tid)
-{
-}
-WEAK void
-applier_update(RowApplier *applier, const ItemPointerData *old, TupleTableSlot *slot,
-			   ItemPointer tid)
-{
-}
-WEAK void
-applier_delete(RowApplier *applier, const ItemPointerData *old)
-{
-}
-WEAK uint64
-applier_finish(RowApplier *applier)
-{
-	return 0;
-}
 WEAK void
 rows_apply(IncrementalPlan *plan, DeltaRun *run, Tuplestorestate *delta, RowApplier *applier)
 {
