@@ -158,3 +158,9 @@ cpu_ns() {
 proc_status() {
   awk -v f="$2:" '$1 == f { print $2 }' "/proc/$1/status"
 }
+
+# sample_paragraphs: those of the 360 bills of the example, a line each
+sample_paragraphs() {
+  sed 1d "$top/examples/legislative/sample/bills.tsv" | cut -f 11 | awk '{ n = split($0, paragraphs, /\\n/)
+    for (i = 1; i <= n; i++) if (length(paragraphs[i]) > 20) print paragraphs[i] }'
+}

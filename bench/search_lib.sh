@@ -68,8 +68,7 @@ corpus_restart() {
 # The texts, `kind TAB text` a line.
 corpus_texts() {
   if [ -z "${SEARCH_TEXTS:-}" ]; then
-    sed 1d "$top/examples/legislative/sample/bills.tsv" | cut -f 11 | awk '{ n = split($0, paragraphs, /\\n/)
-      for (i = 1; i <= n; i++) if (length(paragraphs[i]) > 20) print "bill\t" paragraphs[i] }'
+    sample_paragraphs | sed 's/^/bill\t/'
   elif gzip -t "$SEARCH_TEXTS" 2>/dev/null; then
     gzip -dc "$SEARCH_TEXTS"
   else
