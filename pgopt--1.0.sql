@@ -124,11 +124,12 @@ CREATE FUNCTION pgopt_manage(
 	strategy text DEFAULT NULL,
 	refresh_interval interval DEFAULT NULL,
 	threshold_changes bigint DEFAULT NULL,
-	priority integer DEFAULT NULL)
+	priority integer DEFAULT NULL,
+	incremental text DEFAULT NULL)
 RETURNS void
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION pgopt_manage(regclass, text, interval, bigint, integer) IS
-	'keeps a materialized view fresh: strategy immediate, scheduled, threshold, smart (default) or manual; interval (30 minutes); threshold (1000 rows); priority 1 (first) to 10 (5). Null keeps what is configured';
+COMMENT ON FUNCTION pgopt_manage(regclass, text, interval, bigint, integer, text) IS
+	'keeps a materialized view fresh: strategy immediate, scheduled, threshold, smart (default) or manual; interval (30 minutes); threshold (1000 rows); priority 1 (first) to 10 (5); incremental auto, always or never (default). Null keeps what is configured';
 
 CREATE FUNCTION pgopt_unmanage(view regclass) RETURNS boolean
 	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
@@ -162,7 +163,8 @@ CREATE FUNCTION pgopt.matview_status(
 	OUT last_duration interval, OUT last_mode text, OUT last_error text,
 	OUT next_refresh timestamptz, OUT priority integer, OUT refresh_interval interval,
 	OUT threshold_changes bigint, OUT state text, OUT reason text, OUT advice text,
-	OUT failures integer, OUT last_sqlstate text)
+	OUT failures integer, OUT last_sqlstate text, OUT incremental text,
+	OUT incremental_reason text, OUT log_bytes bigint, OUT state_bytes bigint)
 RETURNS SETOF record
 	AS 'MODULE_PATHNAME', 'pgopt_matview_status' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION pgopt.matview_status() IS 'rows of pgopt_matviews';
@@ -170,7 +172,8 @@ COMMENT ON FUNCTION pgopt.matview_status() IS 'rows of pgopt_matviews';
 CREATE VIEW pgopt_matviews AS
 	SELECT view, strategy, pending_changes, round(staleness::numeric, 3) AS staleness, fresh,
 	       last_refresh, last_duration, last_mode, last_error, next_refresh, priority,
-	       refresh_interval, threshold_changes, state, reason, advice, failures, last_sqlstate
+	       refresh_interval, threshold_changes, state, reason, advice, failures, last_sqlstate,
+	       incremental, incremental_reason, log_bytes, state_bytes
 	  FROM pgopt.matview_status()
 	 ORDER BY priority, view::text;
 COMMENT ON VIEW pgopt_matviews IS 'managed materialized views and how stale they are';
@@ -181,6 +184,10 @@ COMMENT ON COLUMN pgopt_matviews.last_mode IS 'incremental (what changed was app
 COMMENT ON COLUMN pgopt_matviews.next_refresh IS 'when it is due by the clock; null = when something changes, or when asked';
 COMMENT ON COLUMN pgopt_matviews.state IS 'waiting, due, refreshing, retrying, manual or missing';
 COMMENT ON COLUMN pgopt_matviews.reason IS 'why it is not fresh';
+COMMENT ON COLUMN pgopt_matviews.incremental IS 'as configured: auto, always or never';
+COMMENT ON COLUMN pgopt_matviews.incremental_reason IS 'why its next refresh computes everything; null = it can be incremental, or was not asked for';
+COMMENT ON COLUMN pgopt_matviews.log_bytes IS 'disk that the row logs of what it reads take; views that read the same tables share them';
+COMMENT ON COLUMN pgopt_matviews.state_bytes IS 'disk that the state of its groups takes';
 COMMENT ON COLUMN pgopt_matviews.advice IS 'index that would let it be refreshed without making readers wait';
 
 CREATE FUNCTION pgopt.matview_dependency_list(

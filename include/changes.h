@@ -243,15 +243,10 @@ extern uint64 counters_refused(void);
 /*
  * Says that the change of this matview in the current transaction is pgopt's
  * own.  Forgotten at the end of the transaction and when its subtransaction
- * aborts.  Other changes of it count as somebody else's.
+ * aborts.  Other changes of it count as somebody else's; a REFRESH statement in
+ * the transaction makes all its changes of matviews so.
  */
 extern void tracker_own_refresh(Oid matview);
-
-/*
- * Brackets a REFRESH MATERIALIZED VIEW that pgopt runs itself.  Any other one
- * makes all changes of matviews in its transaction somebody else's.
- */
-extern void tracker_own_statement(bool own);
 
 /* Tells the worker, at commit, that this view's row in pgopt.matview_state changed. */
 extern void tracker_note_state_change(Oid matview);

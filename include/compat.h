@@ -177,6 +177,16 @@ typedef RelFileNode CompatFiles;
 #define COMPAT_REFRESH_USES_SEARCH_PATH true
 #endif
 
+/* 18 refreshes without parameters. */
+#include "commands/matview.h"
+#if PG_VERSION_NUM >= 180000
+#define compat_ExecRefreshMatView(statement, text) \
+	((void) ExecRefreshMatView((statement), (text), NULL))
+#else
+#define compat_ExecRefreshMatView(statement, text) \
+	((void) ExecRefreshMatView((statement), (text), NULL, NULL))
+#endif
+
 /* 17 moved the counts of checkpoints into statistics of their own. */
 #if PG_VERSION_NUM >= 170000
 #define compat_timed_checkpoints     pg_stat_get_checkpointer_num_timed

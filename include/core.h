@@ -58,6 +58,17 @@ next_ProcessUtility(ProcessUtility_hook_type previous, PlannedStmt *pstmt, const
 					bool readOnlyTree, ProcessUtilityContext context, ParamListInfo params,
 					QueryEnvironment *queryEnv, DestReceiver *dest, QueryCompletion *qc);
 
+/* --- attempts (try.c) ------------------------------------------------------ */
+
+/*
+ * Runs the callback in a subtransaction.  Returns NULL, or the error that it
+ * raised, in the current context; whatever it did is then undone, and also
+ * after success unless it is to be kept.  Rolling back gives back locks, the
+ * user and settings.  That somebody cancels the caller, or ends the server, is
+ * raised again.
+ */
+extern ErrorData *core_try(void (*callback)(void *arg), void *arg, bool keep);
+
 /* --- collations (collation.c) --------------------------------------------- */
 
 /* Does it compare bytes, so that a plain B-tree of text finds LIKE 'x%'? */
@@ -94,6 +105,14 @@ extern void pgopt_spi_end(PgoptSpi *spi);
 /* Runs one statement with parameters; expected is an SPI_OK_* code. Returns the rows processed. */
 extern uint64 pgopt_spi_execute(const char *sql, int nargs, Oid *types, Datum *values,
 								const char *nulls, bool read_only, int expected);
+
+/*
+ * The same for a statement that is run often: *kept, a static variable of the
+ * caller's that starts as NULL, keeps its plan for the life of the backend.
+ */
+extern uint64
+pgopt_spi_execute_kept(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *values,
+					   const char *nulls, bool read_only, int expected);
 
 /* One column of one row of SPI_tuptable; text comes back palloc'd in the current context. */
 extern Datum pgopt_spi_value(uint64 row, int column, bool *isnull);

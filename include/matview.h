@@ -104,6 +104,7 @@ typedef struct ManagedView
 	int64 interval;  /* microseconds */
 	int64 threshold; /* rows */
 	int priority;
+	char *incremental; /* auto, always or never */
 	TimestampTz managed_since;
 	Oid *scan_relids; /* the view and its indexes: whose scans are its reads */
 	int nscan_relids;
@@ -290,6 +291,7 @@ extern ManagedView *plan_next(Registry *registry, int worst_priority);
 
 typedef enum RefreshMode
 {
+	REFRESH_INCREMENTAL,
 	REFRESH_CONCURRENT,
 	REFRESH_FULL
 } RefreshMode;
@@ -298,7 +300,6 @@ typedef struct RefreshResult
 {
 	RefreshMode mode;
 	int64 duration; /* microseconds */
-	int64 rows;
 } RefreshResult;
 
 /*
@@ -308,6 +309,13 @@ typedef struct RefreshResult
  */
 extern void
 matview_refresh(Oid matview, const char *source, const char *reason, RefreshResult *result);
+
+/*
+ * Makes what an incremental refresh of a managed view needs, where the view is
+ * to be refreshed so and it is not there yet; see incremental_prepare().  In a
+ * transaction of its own, or of the user who puts the view under management.
+ */
+extern bool matview_prepare_incremental(Oid matview, char **reason, char **hint);
 
 /*
  * Takes the lock that one refresh of a view at a time holds; readers do not

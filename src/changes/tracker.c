@@ -74,8 +74,7 @@ typedef struct NotedViews
 } NotedViews;
 
 static bool alter_statement = false; /* a table, type or owner was altered in this transaction */
-static bool own_statement = false;   /* the REFRESH under way is pgopt's own */
-static bool foreign_refresh = false; /* one that is not was run in this transaction */
+static bool foreign_refresh = false; /* a REFRESH that is not pgopt's was run in this transaction */
 static NotedViews own_refreshes;     /* refreshed by pgopt itself */
 static NotedViews state_changes;     /* whose row in pgopt.matview_state changed */
 
@@ -113,13 +112,6 @@ tracker_note_state_change(Oid matview)
 {
 	note_view(&state_changes, matview);
 }
-
-void
-tracker_own_statement(bool own)
-{
-	own_statement = own;
-}
-
 
 /* How often pgopt refreshed it in this transaction. */
 static int
@@ -295,7 +287,6 @@ end_transaction(void)
 	counts_were_off = false;
 	contents_kept = false;
 	alter_statement = false;
-	own_statement = false;
 	foreign_refresh = false;
 	own_refreshes.count = 0;
 	state_changes.count = 0;
@@ -512,7 +503,6 @@ tracker_subxact_callback(SubXactEvent event, SubTransactionId mySubid, SubTransa
 {
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
-	own_statement = false;
 	forget_from(&own_refreshes, mySubid);
 	forget_from(&state_changes, mySubid);
 }
@@ -545,7 +535,7 @@ tracker_ProcessUtility(PlannedStmt *pstmt, const char *queryString, bool readOnl
 	switch (nodeTag(parsetree))
 	{
 		case T_RefreshMatViewStmt:
-			foreign_refresh = foreign_refresh || !own_statement;
+			foreign_refresh = true;
 			break;
 		case T_AlterTableStmt:
 		case T_RenameStmt:

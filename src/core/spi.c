@@ -97,6 +97,26 @@ pgopt_spi_execute(const char *sql, int nargs, Oid *types, Datum *values, const c
 	return SPI_processed;
 }
 
+uint64
+pgopt_spi_execute_kept(SPIPlanPtr *kept, const char *sql, int nargs, Oid *types, Datum *values,
+					   const char *nulls, bool read_only, int expected)
+{
+	int result;
+
+	if (*kept == NULL)
+	{
+		SPIPlanPtr plan = SPI_prepare(sql, nargs, types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "statement gave %s: %s", SPI_result_code_string(SPI_result), sql);
+		*kept = plan;
+	}
+	result = SPI_execute_plan(*kept, values, nulls, read_only, 0);
+	if (result != expected)
+		elog(ERROR, "statement gave %s: %s", SPI_result_code_string(result), sql);
+	return SPI_processed;
+}
+
 Datum
 pgopt_spi_value(uint64 row, int column, bool *isnull)
 {

@@ -29,6 +29,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "incremental.h"
 #include "matview.h"
 
 PG_FUNCTION_INFO_V1(pgopt_manage);
@@ -96,6 +97,19 @@ parse_strategy(const char *name)
 				 errmsg("unknown refresh strategy \"%s\"", name),
 				 errhint("The strategies are immediate, scheduled, threshold, smart and manual.")));
 	return strategy;
+}
+
+static IncrementalMode
+parse_mode(const char *name)
+{
+	IncrementalMode mode;
+
+	if (!incremental_mode_from_name(name, &mode))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("unknown value for incremental: \"%s\"", name),
+				 errhint("It is auto, always or never.")));
+	return mode;
 }
 
 static void
@@ -172,6 +186,30 @@ advise(Oid matview, const Dependencies *dependencies)
 			 errhint(PGOPT_PRELOAD_HINT)));
 }
 
+/* Begins to capture what the view reads, or lets go of it. */
+static void
+set_incremental(Oid matview, IncrementalMode mode)
+{
+	char *reason;
+	char *hint;
+
+	if (mode == INCREMENTAL_NEVER)
+	{
+		incremental_forget(matview);
+		return;
+	}
+	CommandCounterIncrement();
+	if (matview_prepare_incremental(matview, &reason, &hint))
+		return;
+	ereport(mode == INCREMENTAL_ALWAYS ? ERROR : NOTICE,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("%s cannot be refreshed incrementally", qualified_name(matview)),
+			 errdetail("%s.", reason),
+			 hint
+				 ? errhint("%s", hint)
+				 : errhint("SELECT * FROM pgopt_explain_refresh('%s');", qualified_name(matview))));
+}
+
 Datum
 pgopt_home(PG_FUNCTION_ARGS)
 {
@@ -185,9 +223,9 @@ pgopt_manage(PG_FUNCTION_ARGS)
 	Oid matview;
 	Dependencies *dependencies;
 	PgoptSpi spi;
-	Oid types[] = {OIDOID, TEXTOID, INTERVALOID, INT8OID, INT4OID, TEXTARRAYOID};
+	Oid types[] = {OIDOID, TEXTOID, INTERVALOID, INT8OID, INT4OID, TEXTARRAYOID, TEXTOID};
 	Datum values[lengthof(types)];
-	char nulls[] = "      ";
+	char nulls[] = "       ";
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("view must not be null")));
@@ -211,22 +249,28 @@ pgopt_manage(PG_FUNCTION_ARGS)
 		values[1] = CStringGetTextDatum(
 			strategy_name(parse_strategy(text_to_cstring(PG_GETARG_TEXT_PP(1)))));
 	values[5] = current_settings();
+	if (PG_ARGISNULL(5))
+		nulls[6] = 'n';
+	else
+		values[6] = CStringGetTextDatum(
+			incremental_mode_name(parse_mode(text_to_cstring(PG_GETARG_TEXT_PP(5)))));
 	registry_rebind();
 
 	pgopt_spi_begin(&spi);
 	(void) pgopt_spi_execute(
 		"INSERT INTO pgopt.matview AS m"
 		" (view, schema_name, view_name, strategy, refresh_interval, threshold_changes, priority,"
-		"  settings, managed_by)"
+		"  settings, incremental, managed_by)"
 		" SELECT $1, n.nspname, c.relname, coalesce($2, '" DEFAULT_STRATEGY "'),"
 		"        coalesce($3, interval '30 minutes'), coalesce($4, 1000), coalesce($5, 5), $6,"
-		"        session_user"
+		"        coalesce($7, 'never'), session_user"
 		"   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $1"
 		" ON CONFLICT (home, view) DO UPDATE SET"
 		"   strategy = coalesce($2, m.strategy),"
 		"   refresh_interval = coalesce($3, m.refresh_interval),"
 		"   threshold_changes = coalesce($4, m.threshold_changes),"
-		"   priority = coalesce($5, m.priority)",
+		"   priority = coalesce($5, m.priority),"
+		"   incremental = coalesce($7, m.incremental)",
 		lengthof(types),
 		types,
 		values,
@@ -244,6 +288,8 @@ pgopt_manage(PG_FUNCTION_ARGS)
 		launcher_request_probe(MyDatabaseId);
 	}
 	advise(matview, dependencies);
+	if (!PG_ARGISNULL(5))
+		set_incremental(matview, parse_mode(text_to_cstring(PG_GETARG_TEXT_PP(5))));
 	PG_RETURN_VOID();
 }
 
@@ -271,6 +317,7 @@ forget_view(Oid matview)
 							 false,
 							 SPI_OK_DELETE);
 	pgopt_spi_end(&spi);
+	incremental_forget(matview);
 	return found;
 }
 
@@ -370,7 +417,7 @@ matview_refresh_isolated(ReturnSetInfo *rsinfo, ManagedView *view, const char *s
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	RefreshResult result = {REFRESH_FULL, 0, 0};
+	RefreshResult result;
 	ErrorData *volatile error = NULL;
 	instr_time start;
 	instr_time duration;

@@ -38,6 +38,7 @@ void
 outcome_record(Oid matview, const Baseline *baseline, const RefreshResult *result)
 {
 	const Dependencies *dependencies = baseline->dependencies;
+	static SPIPlanPtr plan = NULL;
 	PgoptSpi spi;
 	Oid types[] = {OIDOID,
 				   INT8OID,
@@ -81,7 +82,8 @@ outcome_record(Oid matview, const Baseline *baseline, const RefreshResult *resul
 	values[15] = CStringGetTextDatum(refresh_mode_name(result->mode));
 
 	pgopt_spi_begin(&spi);
-	(void) pgopt_spi_execute(
+	(void) pgopt_spi_execute_kept(
+		&plan,
 		"INSERT INTO pgopt.matview_state AS s"
 		" (view, epoch, relations, upstream, fingerprint, untracked, seen_rows, seen_truncated,"
 		"  seen_unknown, seen_lost, seen_foreign, ddl_generation, seen_reads, last_refresh,"
@@ -114,6 +116,7 @@ outcome_log(Oid matview, const char *source, const char *reason, const char *out
 			const char *mode, int64 duration, int64 pending, const char *sqlstate,
 			const char *message)
 {
+	static SPIPlanPtr plan = NULL;
 	PgoptSpi spi;
 	Oid types[] = {OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, INT8OID, TEXTOID, TEXTOID};
 	Datum values[lengthof(types)];
@@ -138,7 +141,8 @@ outcome_log(Oid matview, const char *source, const char *reason, const char *out
 		nulls[6] = 'n';
 
 	pgopt_spi_begin(&spi);
-	(void) pgopt_spi_execute(
+	(void) pgopt_spi_execute_kept(
+		&plan,
 		"INSERT INTO pgopt.refresh_log"
 		" (view, view_name, source, reason, outcome, mode, started_at, duration,"
 		"  pending_changes, sqlstate, message)"
@@ -161,6 +165,7 @@ outcome_log(Oid matview, const char *source, const char *reason, const char *out
 int64
 outcome_pending(Oid matview, const Baseline *baseline)
 {
+	static SPIPlanPtr plan = NULL;
 	PgoptSpi spi;
 	Oid types[] = {OIDOID, INT8OID};
 	Datum values[] = {ObjectIdGetDatum(matview), Int64GetDatum((int64) changes_epoch())};
@@ -168,14 +173,15 @@ outcome_pending(Oid matview, const Baseline *baseline)
 	bool isnull;
 
 	pgopt_spi_begin(&spi);
-	if (pgopt_spi_execute("SELECT seen_rows FROM pgopt.matview_state"
-						  " WHERE view = $1 AND epoch = $2 AND last_refresh IS NOT NULL",
-						  2,
-						  types,
-						  values,
-						  NULL,
-						  true,
-						  SPI_OK_SELECT) > 0)
+	if (pgopt_spi_execute_kept(&plan,
+							   "SELECT seen_rows FROM pgopt.matview_state"
+							   " WHERE view = $1 AND epoch = $2 AND last_refresh IS NOT NULL",
+							   2,
+							   types,
+							   values,
+							   NULL,
+							   true,
+							   SPI_OK_SELECT) > 0)
 		pending =
 			(int64) (baseline->sums.rows - (uint64) DatumGetInt64(pgopt_spi_value(0, 1, &isnull)));
 	pgopt_spi_end(&spi);

@@ -10,8 +10,9 @@
  *	4. a new snapshot is taken, and the view is refreshed with it;
  *	5. the sums of step 3 are written, in the same transaction.
  *
- * A view with a usable unique index is refreshed by the server's REFRESH
- * MATERIALIZED VIEW CONCURRENTLY.  Any other is built anew beside the old one
+ * What changed is applied where the view is refreshed incrementally and that is
+ * possible (incremental.h).  Otherwise a view with a usable unique index is
+ * refreshed by the server's REFRESH MATERIALIZED VIEW CONCURRENTLY.  Any other is built anew beside the old one
  * under ExclusiveLock, which readers do not notice, and swapped at the end:
  * REFRESH itself would hold AccessExclusiveLock while the query runs.  The
  * lock for the swap is asked for with pgopt.refresh_lock_timeout, several
@@ -32,6 +33,7 @@
 #include "commands/tablecmds.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
 #include "rewrite/rewriteHandler.h"
@@ -52,6 +54,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "incremental.h"
 #include "matview.h"
 #include "matview_internal.h"
 
@@ -61,7 +64,16 @@
 const char *
 refresh_mode_name(RefreshMode mode)
 {
-	return mode == REFRESH_CONCURRENT ? "concurrent" : "full";
+	switch (mode)
+	{
+		case REFRESH_INCREMENTAL:
+			return "incremental";
+		case REFRESH_CONCURRENT:
+			return "concurrent";
+		case REFRESH_FULL:
+			break;
+	}
+	return "full";
 }
 
 /*
@@ -86,16 +98,24 @@ apply_pinned_settings(ArrayType *settings)
 		if (value == NULL)
 			continue;
 		*value++ = '\0';
-		if (strcmp(name, "search_path") == 0 && !COMPAT_REFRESH_USES_SEARCH_PATH)
-			continue;
+		if (strcmp(name, "search_path") == 0)
+		{
+			if (!COMPAT_REFRESH_USES_SEARCH_PATH)
+				continue;
+			/* nobody's temporary objects come first */
+			if (strstr(value, "pg_temp") == NULL)
+				value = psprintf("%s%spg_temp", value, *value ? ", " : "");
+		}
 		(void) set_config_option(
 			name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, WARNING, false);
 	}
 }
 
+/* What the user configured: the settings of the refresh, and whether it may be incremental. */
 static ArrayType *
-load_pinned_settings(Oid matview)
+load_configuration(Oid matview, IncrementalMode *mode)
 {
+	static SPIPlanPtr plan = NULL;
 	PgoptSpi spi;
 	Oid types[] = {OIDOID};
 	Datum values[] = {ObjectIdGetDatum(matview)};
@@ -103,15 +123,17 @@ load_pinned_settings(Oid matview)
 	ArrayType *settings = NULL;
 	bool isnull;
 
+	*mode = INCREMENTAL_NEVER;
 	pgopt_spi_begin(&spi);
-	if (pgopt_spi_execute(
-			"SELECT settings FROM pgopt.matview WHERE view = $1 AND home = pgopt.home()",
-			1,
-			types,
-			values,
-			NULL,
-			true,
-			SPI_OK_SELECT) > 0)
+	if (pgopt_spi_execute_kept(&plan,
+							   "SELECT settings, incremental FROM pgopt.matview"
+							   " WHERE view = $1 AND home = pgopt.home()",
+							   1,
+							   types,
+							   values,
+							   NULL,
+							   true,
+							   SPI_OK_SELECT) > 0)
 	{
 		Datum value = pgopt_spi_value(0, 1, &isnull);
 
@@ -122,6 +144,7 @@ load_pinned_settings(Oid matview)
 			settings = DatumGetArrayTypePCopy(value);
 			MemoryContextSwitchTo(old);
 		}
+		(void) incremental_mode_from_name(pgopt_spi_text(0, 2), mode);
 	}
 	pgopt_spi_end(&spi);
 	return settings;
@@ -178,7 +201,7 @@ take_baseline(Oid matview, DatabaseState *db, Baseline *baseline)
 		baseline->dependencies->relids, baseline->dependencies->nrelids, &baseline->sums);
 }
 
-/* Runs the view's query into a new heap. Returns the rows. */
+/* Runs the view's query into a new heap.  Returns the rows. */
 static uint64
 fill_heap(Query *definition, Oid heap)
 {
@@ -289,38 +312,61 @@ lock_for_swap(Oid matview)
 	}
 }
 
+/* A new heap for the view, and what it is filled with. */
+typedef struct NewHeap
+{
+	Relation rel;
+	IncrementalRefresh *incremental; /* where it makes the state of groups too, else NULL */
+	Oid heap;
+	uint64 rows;
+} NewHeap;
+
+static void
+make_heap(void *arg)
+{
+	NewHeap *new = arg;
+	Relation rel = new->rel;
+
+	new->heap = make_new_heap(RelationGetRelid(rel),
+							  rel->rd_rel->reltablespace,
+							  rel->rd_rel->relam,
+							  rel->rd_rel->relpersistence,
+							  ExclusiveLock);
+	LockRelationOid(new->heap, AccessExclusiveLock);
+	if (new->incremental != NULL)
+	{
+		Relation heap = table_open(new->heap, NoLock);
+
+		new->rows = incremental_compute(new->incremental, heap, false);
+		table_close(heap, NoLock);
+	}
+	else
+		new->rows = fill_heap(linitial_node(Query, rel->rd_rules->rules[0]->actions), new->heap);
+}
+
 /*
  * Builds the view anew and swaps.  The caller has ExclusiveLock.  This is
  * what the server's ExecRefreshMatView() does without CONCURRENTLY, but for
  * the moment at which readers are locked out.
  */
-static uint64
-refresh_full(Relation rel)
+static void
+refresh_full(Relation rel, IncrementalRefresh *incremental)
 {
 	Oid matview = RelationGetRelid(rel);
-	Oid save_userid;
-	int save_sec_context;
-	int save_nestlevel;
-	Oid heap;
-	uint64 rows;
+	NewHeap new = {.rel = rel};
 
 	if (rel->rd_rules == NULL || rel->rd_rules->numLocks != 1 ||
 		list_length(rel->rd_rules->rules[0]->actions) != 1)
 		elog(ERROR, "materialized view \"%s\" has no single rule", RelationGetRelationName(rel));
 	CheckTableNotInUse(rel, "REFRESH MATERIALIZED VIEW");
 
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner, save_sec_context | SECURITY_RESTRICTED_OPERATION);
-	save_nestlevel = NewGUCNestLevel();
-	compat_RestrictSearchPath();
-
-	heap = make_new_heap(matview,
-						 rel->rd_rel->reltablespace,
-						 rel->rd_rel->relam,
-						 rel->rd_rel->relpersistence,
-						 ExclusiveLock);
-	LockRelationOid(heap, AccessExclusiveLock);
-	rows = fill_heap(linitial_node(Query, rel->rd_rules->rules[0]->actions), heap);
+	if (incremental_has_groups(incremental))
+		new.incremental = incremental;
+	if (new.incremental == NULL || !incremental_try(incremental, make_heap, &new))
+	{
+		new.incremental = NULL;
+		make_heap(&new);
+	}
 
 	/* the query may have called what sets it */
 	settings_set_lock_timeout(pgopt_refresh_lock_timeout);
@@ -329,7 +375,7 @@ refresh_full(Relation rel)
 	CheckTableNotInUse(rel, "REFRESH MATERIALIZED VIEW");
 	SetMatViewPopulatedState(rel, true);
 	finish_heap_swap(matview,
-					 heap,
+					 new.heap,
 					 false,
 					 false,
 					 true,
@@ -338,11 +384,7 @@ refresh_full(Relation rel)
 					 ReadNextMultiXactId(),
 					 rel->rd_rel->relpersistence);
 	pgstat_count_truncate(rel);
-	pgstat_count_heap_insert(rel, rows);
-
-	AtEOXact_GUC(false, save_nestlevel);
-	SetUserIdAndSecContext(save_userid, save_sec_context);
-	return rows;
+	pgstat_count_heap_insert(rel, new.rows);
 }
 
 char *
@@ -352,22 +394,122 @@ relation_qualified_name(Relation rel)
 									  RelationGetRelationName(rel));
 }
 
-/* The view is locked, but not open here: REFRESH wants it for itself. */
-static uint64
-refresh_concurrently(const char *qualified_name)
+/*
+ * The server's own, called directly so that it runs the query in the active
+ * snapshot.  The view is locked, but not open here: it must not be in use.
+ */
+static void
+refresh_concurrently(char *schema, char *name)
 {
-	char *sql = psprintf("REFRESH MATERIALIZED VIEW CONCURRENTLY %s", qualified_name);
-	int result;
+	RefreshMatViewStmt *statement = makeNode(RefreshMatViewStmt);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	tracker_own_statement(true);
-	result = SPI_execute(sql, false, 0);
-	tracker_own_statement(false);
-	if (result != SPI_OK_UTILITY)
-		elog(ERROR, "REFRESH gave %s", SPI_result_code_string(result));
-	SPI_finish();
-	return 0;
+	statement->concurrent = true;
+	statement->relation = makeRangeVar(schema, name, -1);
+	compat_ExecRefreshMatView(statement, "REFRESH MATERIALIZED VIEW CONCURRENTLY");
+}
+
+/* Computes everything.  The relation may be another one after it, of the same view. */
+static RefreshMode
+refresh_all(Relation *rel, IncrementalRefresh *incremental)
+{
+	Oid matview = RelationGetRelid(*rel);
+	char *schema = get_namespace_name(RelationGetNamespace(*rel));
+	char *name = pstrdup(RelationGetRelationName(*rel));
+	uint64 rows;
+
+	if (!RelationIsPopulated(*rel) || !matview_has_usable_index(*rel, false))
+	{
+		refresh_full(*rel, incremental);
+		return REFRESH_FULL;
+	}
+	if (incremental_has_groups(incremental) && incremental_try_compute(incremental, *rel, &rows))
+		return REFRESH_CONCURRENT;
+	table_close(*rel, NoLock);
+	refresh_concurrently(schema, name);
+	*rel = table_open(matview, NoLock);
+	if (strcmp(name, RelationGetRelationName(*rel)) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("%s was renamed while it was refreshed",
+						quote_qualified_identifier(schema, name))));
+	return REFRESH_CONCURRENT;
+}
+
+/* In the active snapshot, by whatever way is possible and cheapest. */
+static RefreshMode
+refresh_in_snapshot(Relation *rel, IncrementalRefresh *incremental, int64 pending, RefreshWay *way)
+{
+	uint64 rows;
+
+	*way = WAY_FULL;
+	if (incremental != NULL)
+		*way = incremental_choose(incremental, RelationIsPopulated(*rel), pending);
+	if (*way == WAY_APPLY && incremental_apply(incremental, &rows))
+		return REFRESH_INCREMENTAL;
+	if (*way == WAY_APPLY && incremental_has_groups(incremental))
+		*way = WAY_COMPUTE;
+	if (*way == WAY_COMPUTE && incremental_try_compute(incremental, *rel, &rows))
+		return REFRESH_CONCURRENT;
+	*way = WAY_FULL;
+	return refresh_all(rel, incremental);
+}
+
+/* The view's owner, with the settings that were pinned: how its definition is looked at and run. */
+typedef struct OwnerScope
+{
+	Oid save_userid;
+	int save_sec_context;
+	int save_nestlevel;
+} OwnerScope;
+
+static void
+begin_as_owner(OwnerScope *scope, Oid owner, ArrayType *settings)
+{
+	GetUserIdAndSecContext(&scope->save_userid, &scope->save_sec_context);
+	scope->save_nestlevel = NewGUCNestLevel();
+	settings_set_lock_timeout(pgopt_refresh_lock_timeout);
+	SetUserIdAndSecContext(owner, scope->save_sec_context | SECURITY_RESTRICTED_OPERATION);
+	apply_pinned_settings(settings);
+	compat_RestrictSearchPath();
+}
+
+static void
+end_as_owner(const OwnerScope *scope)
+{
+	SetUserIdAndSecContext(scope->save_userid, scope->save_sec_context);
+	AtEOXact_GUC(false, scope->save_nestlevel);
+}
+
+static Relation
+open_matview(Oid matview, LOCKMODE lock)
+{
+	Relation rel = try_relation_open(matview, lock);
+
+	if (rel == NULL || rel->rd_rel->relkind != RELKIND_MATVIEW)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("materialized view with OID %u does not exist", matview)));
+	return rel;
+}
+
+bool
+matview_prepare_incremental(Oid matview, char **reason, char **hint)
+{
+	IncrementalMode mode;
+	ArrayType *settings = load_configuration(matview, &mode);
+	Relation rel;
+	OwnerScope scope;
+	bool prepared;
+
+	if (mode == INCREMENTAL_NEVER)
+		return true;
+	rel = open_matview(matview, AccessShareLock);
+	begin_as_owner(&scope, rel->rd_rel->relowner, settings);
+	prepared =
+		incremental_prepare(matview, dependencies_resolve(matview, false)->untracked, reason, hint);
+	end_as_owner(&scope);
+	relation_close(rel, NoLock);
+	return prepared;
 }
 
 void
@@ -376,60 +518,41 @@ matview_refresh(Oid matview, const char *source, const char *reason, RefreshResu
 	DatabaseState *db = database_attach();
 	Baseline baseline;
 	Relation rel;
-	Oid save_userid;
-	int save_sec_context;
+	OwnerScope scope;
 	int save_nestlevel;
 	ArrayType *settings;
+	IncrementalMode mode;
+	IncrementalRefresh *incremental;
+	RefreshWay way;
 	int64 pending;
 	instr_time start;
 	instr_time duration;
 
 	INSTR_TIME_SET_CURRENT(start);
-	settings = load_pinned_settings(matview);
+	settings = load_configuration(matview, &mode);
 	save_nestlevel = NewGUCNestLevel();
 	settings_set_lock_timeout(pgopt_refresh_lock_timeout);
 
 	/* One refresh of a view at a time; readers do not notice this lock. */
-	rel = try_relation_open(matview, ExclusiveLock);
-	if (rel == NULL || rel->rd_rel->relkind != RELKIND_MATVIEW)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("materialized view with OID %u does not exist", matview)));
-
-	GetUserIdAndSecContext(&save_userid, &save_sec_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner, save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
-	apply_pinned_settings(settings);
+	rel = open_matview(matview, ExclusiveLock);
+	begin_as_owner(&scope, rel->rd_rel->relowner, settings);
 
 	take_baseline(matview, db, &baseline);
 	pending = outcome_pending(matview, &baseline);
 
+	incremental = incremental_begin(
+		rel, mode, baseline.dependencies->untracked, baseline.dependencies->fingerprint);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	result->mode = RelationIsPopulated(rel) && matview_has_usable_index(rel, false)
-					   ? REFRESH_CONCURRENT
-					   : REFRESH_FULL;
-	if (result->mode == REFRESH_CONCURRENT)
-	{
-		char *name = relation_qualified_name(rel);
-
-		table_close(rel, NoLock);
-		result->rows = refresh_concurrently(name);
-		rel = table_open(matview, NoLock);
-		if (strcmp(name, relation_qualified_name(rel)) != 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_IN_USE),
-					 errmsg("%s was renamed while it was refreshed", name)));
-	}
-	else
-		result->rows = refresh_full(rel);
-	PopActiveSnapshot();
-	baseline.reads = count_reads(rel);
-	table_close(rel, NoLock);
-
+	result->mode = refresh_in_snapshot(&rel, incremental, pending, &way);
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
 	result->duration = INSTR_TIME_GET_MICROSEC(duration);
-
-	SetUserIdAndSecContext(save_userid, save_sec_context);
+	if (incremental != NULL)
+		incremental_record(incremental, rel, way, result->duration);
+	PopActiveSnapshot();
+	baseline.reads = count_reads(rel);
+	table_close(rel, NoLock);
+	end_as_owner(&scope);
 
 	/*
 	 * Under an isolation level with one snapshot for the whole transaction,

@@ -62,6 +62,7 @@ enum
 	COL_INTERVAL,
 	COL_THRESHOLD,
 	COL_PRIORITY,
+	COL_INCREMENTAL,
 	COL_MANAGED_SINCE,
 	COL_SCAN_RELIDS,
 	COL_HAS_STATE,
@@ -93,7 +94,7 @@ static const char *const load_sql =
 	"       coalesce(c.relname, m.view_name)::text, coalesce(c.relowner, 0::oid),"
 	"       c.oid IS NOT NULL, coalesce(c.relispopulated, false), m.strategy,"
 	"       (extract(epoch FROM m.refresh_interval) * 1000000)::int8, m.threshold_changes,"
-	"       m.priority, m.managed_since,"
+	"       m.priority, m.incremental, m.managed_since,"
 	"       array(SELECT i.indexrelid FROM pg_index i WHERE i.indrelid = c.oid) || c.oid,"
 	"       s.view IS NOT NULL, s.epoch, s.relations, s.upstream, s.fingerprint, s.untracked,"
 	"       s.seen_rows, s.seen_truncated, s.seen_unknown, s.seen_lost, s.seen_foreign,"
@@ -164,6 +165,7 @@ fill_view(MemoryContext context, ManagedView *view, uint64 row)
 	view->interval = get_int64(row, COL_INTERVAL);
 	view->threshold = get_int64(row, COL_THRESHOLD);
 	view->priority = DatumGetInt32(pgopt_spi_value(row, COL_PRIORITY, &isnull));
+	view->incremental = get_text(context, row, COL_INCREMENTAL);
 	view->managed_since = (TimestampTz) get_int64(row, COL_MANAGED_SINCE);
 	view->scan_relids = get_oids(context, row, COL_SCAN_RELIDS, &view->nscan_relids);
 

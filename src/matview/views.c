@@ -25,6 +25,7 @@
 #include "utils/timestamp.h"
 
 #include "core.h"
+#include "incremental.h"
 #include "matview.h"
 
 PG_FUNCTION_INFO_V1(pgopt_matview_status);
@@ -80,6 +81,17 @@ put_interval(Row *row, int64 microseconds, bool isnull)
 	interval->day = (int32) (microseconds / USECS_PER_DAY);
 	interval->time = microseconds % USECS_PER_DAY;
 	put(row, IntervalPGetDatum(interval), isnull);
+}
+
+static void
+put_incremental(Row *row, const ManagedView *view)
+{
+	IncrementalStatus status;
+
+	incremental_status(view->oid, &status);
+	put_text(row, status.reason);
+	put(row, Int64GetDatum(status.log_bytes), !status.found);
+	put(row, Int64GetDatum(status.state_bytes), !status.found);
 }
 
 static const char *
@@ -147,6 +159,8 @@ pgopt_matview_status(PG_FUNCTION_ARGS)
 		put_text(&row, view->exists ? matview_index_advice(view->oid, true) : NULL);
 		put(&row, Int32GetDatum(view->failures), false);
 		put_text(&row, view->last_sqlstate);
+		put_text(&row, view->incremental);
+		put_incremental(&row, view);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
 	}
 	return (Datum) 0;

@@ -304,6 +304,8 @@ worker_run_job(Oid view, const char *source, const char *reason)
 	ErrorData *volatile failure = NULL;
 	volatile bool locked = false;
 	RefreshResult result;
+	char *why_not;
+	char *hint;
 	instr_time start;
 	instr_time duration;
 
@@ -312,6 +314,10 @@ worker_run_job(Oid view, const char *source, const char *reason)
 	{
 		begin_job();
 		matview_note_attempt(view);
+		commit_job();
+
+		begin_job();
+		(void) matview_prepare_incremental(view, &why_not, &hint);
 		commit_job();
 
 		begin_job();
