@@ -394,23 +394,37 @@ relation_qualified_name(Relation rel)
 									  RelationGetRelationName(rel));
 }
 
+/* The view's owner, with the settings that were pinned: how its definition is looked at and run. */
+typedef struct OwnerScope
+{
+	Oid save_userid;
+	int save_sec_context;
+	int save_nestlevel;
+} OwnerScope;
+
 /*
  * The server's own, called directly so that it runs the query in the active
- * snapshot.  The view is locked, but not open here: it must not be in use.
+ * snapshot.  The view is locked, but not open here: it must not be in use.  It
+ * restricts what the query may do by itself, and makes a temporary table.
  */
 static void
-refresh_concurrently(char *schema, char *name)
+refresh_concurrently(char *schema, char *name, const OwnerScope *scope)
 {
 	RefreshMatViewStmt *statement = makeNode(RefreshMatViewStmt);
+	Oid userid;
+	int sec_context;
 
 	statement->concurrent = true;
 	statement->relation = makeRangeVar(schema, name, -1);
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(userid, scope->save_sec_context | SECURITY_LOCAL_USERID_CHANGE);
 	compat_ExecRefreshMatView(statement, "REFRESH MATERIALIZED VIEW CONCURRENTLY");
+	SetUserIdAndSecContext(userid, sec_context);
 }
 
 /* Computes everything.  The relation may be another one after it, of the same view. */
 static RefreshMode
-refresh_all(Relation *rel, IncrementalRefresh *incremental)
+refresh_all(Relation *rel, IncrementalRefresh *incremental, const OwnerScope *scope)
 {
 	Oid matview = RelationGetRelid(*rel);
 	char *schema = get_namespace_name(RelationGetNamespace(*rel));
@@ -425,7 +439,7 @@ refresh_all(Relation *rel, IncrementalRefresh *incremental)
 	if (incremental_has_groups(incremental) && incremental_try_compute(incremental, *rel, &rows))
 		return REFRESH_CONCURRENT;
 	table_close(*rel, NoLock);
-	refresh_concurrently(schema, name);
+	refresh_concurrently(schema, name, scope);
 	*rel = table_open(matview, NoLock);
 	if (strcmp(name, RelationGetRelationName(*rel)) != 0)
 		ereport(ERROR,
@@ -437,7 +451,8 @@ refresh_all(Relation *rel, IncrementalRefresh *incremental)
 
 /* In the active snapshot, by whatever way is possible and cheapest. */
 static RefreshMode
-refresh_in_snapshot(Relation *rel, IncrementalRefresh *incremental, int64 pending, RefreshWay *way)
+refresh_in_snapshot(Relation *rel, IncrementalRefresh *incremental, const OwnerScope *scope,
+					int64 pending, RefreshWay *way)
 {
 	uint64 rows;
 
@@ -451,16 +466,8 @@ refresh_in_snapshot(Relation *rel, IncrementalRefresh *incremental, int64 pendin
 	if (*way == WAY_COMPUTE && incremental_try_compute(incremental, *rel, &rows))
 		return REFRESH_CONCURRENT;
 	*way = WAY_FULL;
-	return refresh_all(rel, incremental);
+	return refresh_all(rel, incremental, scope);
 }
-
-/* The view's owner, with the settings that were pinned: how its definition is looked at and run. */
-typedef struct OwnerScope
-{
-	Oid save_userid;
-	int save_sec_context;
-	int save_nestlevel;
-} OwnerScope;
 
 static void
 begin_as_owner(OwnerScope *scope, Oid owner, ArrayType *settings)
@@ -543,7 +550,7 @@ matview_refresh(Oid matview, const char *source, const char *reason, RefreshResu
 	incremental = incremental_begin(
 		rel, mode, baseline.dependencies->untracked, baseline.dependencies->fingerprint);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	result->mode = refresh_in_snapshot(&rel, incremental, pending, &way);
+	result->mode = refresh_in_snapshot(&rel, incremental, &scope, pending, &way);
 	INSTR_TIME_SET_CURRENT(duration);
 	INSTR_TIME_SUBTRACT(duration, start);
 	result->duration = INSTR_TIME_GET_MICROSEC(duration);
