@@ -475,6 +475,7 @@ compat_extend_by(Relation rel, uint32 *count)
 #endif
 
 /* 16 tells apart which indexes an update has to change, and can change summarizing ones only. */
+#include "access/tableam.h"
 #if PG_VERSION_NUM >= 160000
 typedef TU_UpdateIndexes CompatUpdateIndexes;
 #define compat_update_indexes(which)   ((which) != TU_None)
