@@ -8,8 +8,8 @@
 #   never    managed by pgopt, incremental => 'never'
 #   always   incremental => 'always'
 #   auto     incremental => 'auto': pgopt chooses at each refresh
-# Of ten changed rows six are updated (metadata, text and amount: nothing that a view reads stays but type and time), two
-# deleted and two inserted. A time is that of the statement in a session that refreshed the view before, commit included, as
+# A third of the changed rows is updated (metadata, text and amount: nothing that a view reads stays but type and time), a
+# third deleted and a third inserted. A time is that of the statement in a session that refreshed the view before, commit included, as
 # psql sees it. Ratios are those of a round, printed as median, lowest and highest. Changes are not timed; after each the
 # table is vacuumed (after each tenth of it where a change is larger, so that it does not grow).
 # Then the same change of 1,000 rows in a table and in one ten times larger.
@@ -104,7 +104,7 @@ manage() {
 # change SCHEMA DOCUMENTS ROWS: a tenth of the table at most at a time
 change() {
   say "SELECT '' FROM $1.choose($3);"
-  awk -v schema="$1" -v chosen=$(($3 * 8 / 10)) -v step=$(($2 * 8 / 100)) 'BEGIN {
+  awk -v schema="$1" -v chosen=$(((2 * $3 + 2) / 3)) -v step=$(($2 / 15)) 'BEGIN {
     for (first = 1; first <= chosen; first += step)
       printf "SELECT '\'\'' FROM change(%d, %d);\nVACUUM documents;\n", first, first + step > chosen ? chosen : first + step - 1 }'
 }

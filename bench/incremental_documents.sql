@@ -84,7 +84,7 @@ SELECT d.* FROM generate_series(1, :documents) AS key, drawn(key) AS d;
 CREATE UNLOGGED TABLE chosen (position bigint PRIMARY KEY, id bigint NOT NULL) WITH (autovacuum_enabled = false);
 CREATE SEQUENCE changes;
 
--- choose(n) prepares a change of n rows: of ten, six updates, two deletes and two inserts.
+-- choose(n) prepares a change of n rows, a third of each kind: of ten, four updates, three deletes and three inserts.
 CREATE FUNCTION choose(n bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
   seed bigint := nextval('changes');
@@ -92,10 +92,10 @@ BEGIN
   TRUNCATE chosen;
   INSERT INTO chosen
   SELECT row_number() OVER (), id
-    FROM (SELECT id FROM documents ORDER BY hashint8extended(id, seed) LIMIT n * 8 / 10) AS picked;
+    FROM (SELECT id FROM documents ORDER BY hashint8extended(id, seed) LIMIT (2 * n + 2) / 3) AS picked;
 END $$;
 
--- change(first, last) changes those at these positions: each fourth goes and another comes, the others get new metadata (and
+-- change(first, last) changes those at these positions: each second goes and another comes, the others get new metadata (and
 -- with it another state, mode and organ), another text and another amount.
 CREATE FUNCTION change(first bigint, last bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -103,10 +103,10 @@ DECLARE
 BEGIN
   UPDATE documents AS d SET metadata = n.metadata, content = n.content, amount = n.amount
     FROM chosen AS c, drawn(c.id + other) AS n
-   WHERE c.position BETWEEN first AND last AND c.position % 4 <> 0 AND d.id = c.id;
+   WHERE c.position BETWEEN first AND last AND c.position % 2 = 1 AND d.id = c.id;
   DELETE FROM documents AS d USING chosen AS c
-   WHERE c.position BETWEEN first AND last AND c.position % 4 = 0 AND d.id = c.id;
+   WHERE c.position BETWEEN first AND last AND c.position % 2 = 0 AND d.id = c.id;
   INSERT INTO documents (document_type, collected_at, metadata, content, amount)
   SELECT n.* FROM chosen AS c, drawn(c.id + other) AS n
-   WHERE c.position BETWEEN first AND last AND c.position % 4 = 0;
+   WHERE c.position BETWEEN first AND last AND c.position % 2 = 0;
 END $$;
