@@ -223,6 +223,56 @@ RETURNS SETOF record
 COMMENT ON FUNCTION pgopt_refresh_advice() IS
 	'the strategy, interval and threshold that would fit each managed view by the history of seven days, why, the refresh time a day that it saves, and the SQL that applies it';
 
+-- Incremental refresh: aggregates of groups' state
+
+CREATE FUNCTION pgopt.smallest_add(internal, anyelement) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_smallest_add' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.smallest_add(internal, anyelement) IS 'internal: adds a value';
+CREATE FUNCTION pgopt.largest_add(internal, anyelement) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_largest_add' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.largest_add(internal, anyelement) IS 'internal: adds a value';
+CREATE FUNCTION pgopt.smallest_combine(internal, internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_smallest_combine' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.smallest_combine(internal, internal) IS 'internal: joins what two workers found';
+CREATE FUNCTION pgopt.largest_combine(internal, internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_largest_combine' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.largest_combine(internal, internal) IS 'internal: joins what two workers found';
+CREATE FUNCTION pgopt.extremes_serialize(internal) RETURNS bytea
+	AS 'MODULE_PATHNAME', 'pgopt_extremes_serialize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.extremes_serialize(internal) IS 'internal: what a worker found, as it is sent';
+CREATE FUNCTION pgopt.extremes_deserialize(bytea, internal) RETURNS internal
+	AS 'MODULE_PATHNAME', 'pgopt_extremes_deserialize' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.extremes_deserialize(bytea, internal) IS 'internal: what a worker found, as it was sent';
+CREATE FUNCTION pgopt.extremes_result(internal, anyelement) RETURNS anyarray
+	AS 'MODULE_PATHNAME', 'pgopt_extremes_result' LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.extremes_result(internal, anyelement) IS 'internal: the values as an array';
+
+CREATE AGGREGATE pgopt.smallest(anyelement) (
+	SFUNC = pgopt.smallest_add, STYPE = internal, SSPACE = 600,
+	FINALFUNC = pgopt.extremes_result, FINALFUNC_EXTRA,
+	COMBINEFUNC = pgopt.smallest_combine,
+	SERIALFUNC = pgopt.extremes_serialize, DESERIALFUNC = pgopt.extremes_deserialize,
+	PARALLEL = SAFE);
+COMMENT ON AGGREGATE pgopt.smallest(anyelement) IS 'the 64 smallest values, in order, duplicates included, without NULLs';
+CREATE AGGREGATE pgopt.largest(anyelement) (
+	SFUNC = pgopt.largest_add, STYPE = internal, SSPACE = 600,
+	FINALFUNC = pgopt.extremes_result, FINALFUNC_EXTRA,
+	COMBINEFUNC = pgopt.largest_combine,
+	SERIALFUNC = pgopt.extremes_serialize, DESERIALFUNC = pgopt.extremes_deserialize,
+	PARALLEL = SAFE);
+COMMENT ON AGGREGATE pgopt.largest(anyelement) IS 'the 64 largest values, the largest first, duplicates included, without NULLs';
+
+CREATE AGGREGATE pgopt.count_and_sum(integer) (
+	SFUNC = pg_catalog.int4_avg_accum, STYPE = bigint[], INITCOND = '{0,0}',
+	COMBINEFUNC = pg_catalog.int4_avg_combine, PARALLEL = SAFE);
+COMMENT ON AGGREGATE pgopt.count_and_sum(integer) IS 'how many values there are, and their sum';
+CREATE AGGREGATE pgopt.count_and_sum(smallint) (
+	SFUNC = pg_catalog.int2_avg_accum, STYPE = bigint[], INITCOND = '{0,0}',
+	COMBINEFUNC = pg_catalog.int4_avg_combine, PARALLEL = SAFE);
+COMMENT ON AGGREGATE pgopt.count_and_sum(smallint) IS 'how many values there are, and their sum';
+
+-- End of incremental refresh's aggregates
+
 -- ---------------------------------------------------------------------------
 -- Health
 -- ---------------------------------------------------------------------------

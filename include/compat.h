@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "access/relation.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -14,6 +15,7 @@
 #include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/pgstat_internal.h"
+#include "utils/rel.h"
 
 #if PG_VERSION_NUM < 150000 || PG_VERSION_NUM >= 190000
 #error "pgopt needs PostgreSQL 15 to 18"
@@ -498,5 +500,22 @@ typedef bool CompatUpdateIndexes;
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
 	index_beginscan((heap), (index), (snapshot), (nkeys), 0)
 #endif
+
+/* Whether a column holds no NULL; 18 has NOT NULL constraints that old rows may break. */
+static inline bool
+compat_column_is_not_null(Oid relid, AttrNumber attnum)
+{
+	Relation rel = relation_open(relid, AccessShareLock);
+	bool result;
+
+#if PG_VERSION_NUM >= 180000
+	result = TupleDescCompactAttr(RelationGetDescr(rel), attnum - 1)->attnullability ==
+			 ATTNULLABLE_VALID;
+#else
+	result = TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attnotnull;
+#endif
+	relation_close(rel, NoLock);
+	return result;
+}
 
 #endif /* PGOPT_COMPAT_H */

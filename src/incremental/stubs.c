@@ -63,35 +63,10 @@ WEAK void
 rowlog_maintain(void)
 {
 }
-WEAK char *
-groups_recompute_sql(const GroupSpec *spec, const Bitmapset *nulls)
-{
-	MISSING("groups_recompute_sql");
-	return NULL;
-}
-WEAK IncrementalPlan *
-plan_compile(Oid matview)
-{
-	IncrementalPlan *p = palloc0(sizeof(IncrementalPlan));
-	p->context = CurrentMemoryContext;
-	p->matview = matview;
-	p->refusal = "stub";
-	return p;
-}
 WEAK IncrementalPlan *
 plan_get(Oid matview)
 {
 	return plan_compile(matview);
-}
-WEAK bool
-plan_refuse(IncrementalPlan *plan, const char *hint, const char *fmt, ...)
-{
-	return false;
-}
-WEAK void
-plan_add_part(IncrementalPlan *plan, const char *part, const char *way, const char *reason,
-			  const char *hint)
-{
 }
 WEAK Query *
 delta_normalize(IncrementalPlan *plan, Query *rewritten)
@@ -101,13 +76,8 @@ delta_normalize(IncrementalPlan *plan, Query *rewritten)
 WEAK DeltaProgram *
 delta_compile(IncrementalPlan *plan, Query *query, List *outputs)
 {
-	MISSING("delta_compile");
+	plan_refuse(plan, NULL, "delta_compile is not there yet");
 	return NULL;
-}
-WEAK bool
-groups_compile(IncrementalPlan *plan, Query *query)
-{
-	return false;
 }
 WEAK void
 rows_apply(IncrementalPlan *plan, DeltaRun *run, Tuplestorestate *delta, RowApplier *applier)
