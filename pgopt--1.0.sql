@@ -215,6 +215,14 @@ CREATE VIEW pgopt_table_changes AS
 COMMENT ON VIEW pgopt_table_changes IS 'rows that committed transactions changed since the server started, for tables that managed views read (or all: pgopt.track_all_tables)';
 COMMENT ON COLUMN pgopt_table_changes.known IS 'false where some changes could not be counted';
 
+CREATE FUNCTION pgopt_explain_refresh(
+	view regclass, OUT part text, OUT way text, OUT reason text, OUT cost_ms double precision,
+	OUT hint text)
+RETURNS SETOF record
+	AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION pgopt_explain_refresh(regclass) IS
+	'how a materialized view would be refreshed now and why, what that costs by measurement, and how each part of its definition can be refreshed incrementally, or what stands in the way';
+
 CREATE FUNCTION pgopt_refresh_advice(
 	OUT view regclass, OUT strategy text, OUT refresh_interval interval,
 	OUT threshold_changes bigint, OUT reason text, OUT saves interval, OUT apply_sql text)

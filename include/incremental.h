@@ -28,6 +28,7 @@
 
 #include "pgopt.h"
 
+#include "nodes/pg_list.h"
 #include "utils/relcache.h"
 #include "utils/snapshot.h"
 
@@ -107,7 +108,23 @@ typedef struct IncrementalStatus
 
 extern void incremental_status(Oid matview, IncrementalStatus *status);
 
-/* Tidies the row logs, in transactions of its own. */
+/* A row of what pgopt_explain_refresh() shows. */
+typedef struct RefreshPart
+{
+	const char *part;
+	const char *way;
+	const char *reason;
+	double cost_ms; /* as measured; negative = not known */
+	const char *hint;
+} RefreshPart;
+
+/*
+ * How the view would be refreshed now, and each of its parts, as a list of
+ * RefreshPart *; after incremental_choose(), which gave this way.
+ */
+extern List *incremental_explain(IncrementalRefresh *refresh, RefreshWay way, int64 pending);
+
+/* Tidies the row logs, in a transaction of its own. */
 extern void incremental_maintain(void);
 
 #endif /* PGOPT_INCREMENTAL_H */

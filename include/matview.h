@@ -310,6 +310,9 @@ typedef struct RefreshResult
 extern void
 matview_refresh(Oid matview, const char *source, const char *reason, RefreshResult *result);
 
+/* Views that are to be refreshed incrementally and cannot be at the next refresh; an OID list. */
+extern List *matview_unprepared(void);
+
 /*
  * Makes what an incremental refresh of a managed view needs, where the view is
  * to be refreshed so and it is not there yet; see incremental_prepare().  In a

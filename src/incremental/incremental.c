@@ -37,6 +37,7 @@ struct IncrementalRefresh
 	Snapshot snapshot;
 	IncrementalState state;
 	char *hindrance; /* no state can be kept, for this reason */
+	char *hint;      /* what would help, or NULL */
 	char *reason;    /* the last state is of no use, for this reason */
 	int64 limit;     /* changes beyond which computing all is cheaper */
 	int64 changes;   /* that were applied; -1 = not counted */
@@ -135,7 +136,6 @@ IncrementalRefresh *
 incremental_begin(Relation rel, IncrementalMode mode, const char *untracked, uint64 fingerprint)
 {
 	IncrementalRefresh *refresh;
-	char *hint;
 
 	if (mode == INCREMENTAL_NEVER)
 		return NULL;
@@ -147,7 +147,8 @@ incremental_begin(Relation rel, IncrementalMode mode, const char *untracked, uin
 	refresh->plan = plan_get(RelationGetRelid(rel));
 	if (untracked == NULL && refresh->plan->program != NULL)
 		refresh->sources = sources_of(refresh->plan);
-	refresh->hindrance = incremental_hindrance(refresh->plan, untracked, refresh->sources, &hint);
+	refresh->hindrance =
+		incremental_hindrance(refresh->plan, untracked, refresh->sources, &refresh->hint);
 	return refresh;
 }
 
@@ -377,6 +378,67 @@ incremental_record(IncrementalRefresh *refresh, Relation rel, RefreshWay way, in
 		UnregisterSnapshot(latest);
 	}
 	state_save(matview, state, refresh->sources, refresh->changes);
+}
+
+static void
+add_part(List **parts, const char *part, const char *way, const char *reason, double cost_us,
+		 const char *hint)
+{
+	RefreshPart *row = palloc(sizeof(RefreshPart));
+
+	row->part = part;
+	row->way = way;
+	row->reason = reason;
+	row->cost_ms = cost_us <= 0 ? -1 : cost_us / 1000;
+	row->hint = hint;
+	*parts = lappend(*parts, row);
+}
+
+List *
+incremental_explain(IncrementalRefresh *refresh, RefreshWay way, int64 pending)
+{
+	const RefreshCosts *costs = &refresh->state.costs;
+	const char *name = RelationGetRelationName(refresh->rel);
+	const char *reason = refresh->hindrance ? refresh->hindrance : refresh->reason;
+	bool measured = costs->fixed_us > 0 || costs->change_ns > 0;
+	double predicted = measured ? choice_predict_us(costs, Max(pending, 0)) : 0;
+	List *parts = NIL;
+	ListCell *lc;
+
+	if (way == WAY_APPLY)
+		add_part(&parts,
+				 name,
+				 "incremental",
+				 pending < 0 ? "the number of changes is not known"
+							 : psprintf("at most " INT64_FORMAT " changes", pending),
+				 predicted,
+				 NULL);
+	else
+		add_part(&parts,
+				 name,
+				 "full",
+				 reason ? reason
+						: psprintf("more than " INT64_FORMAT
+								   " changes: computing everything costs less",
+								   refresh->limit),
+				 costs->full_us,
+				 refresh->hint);
+	if (refresh->hindrance == NULL && way == WAY_APPLY)
+		add_part(&parts,
+				 "instead",
+				 "full",
+				 refresh->mode == INCREMENTAL_ALWAYS
+					 ? "never: incremental => 'always'"
+					 : psprintf("from " INT64_FORMAT " changes on", refresh->limit),
+				 costs->full_us,
+				 NULL);
+	foreach(lc, refresh->plan->parts)
+	{
+		const PlanPart *part = lfirst(lc);
+
+		add_part(&parts, part->part, part->way, part->reason, 0, part->hint);
+	}
+	return parts;
 }
 
 bool

@@ -31,6 +31,12 @@ extern void outcome_log(Oid matview, const char *source, const char *reason, con
 						const char *mode, int64 duration, int64 pending, const char *sqlstate,
 						const char *message);
 
+/*
+ * refresh.c: how a matview would be refreshed now, managed or not; a list of
+ * RefreshPart * (incremental.h)
+ */
+extern List *matview_explain(Oid matview);
+
 /* refresh.c: the quoted name of a relation with its schema, palloc'd */
 extern char *relation_qualified_name(Relation rel);
 

@@ -499,6 +499,37 @@ open_matview(Oid matview, LOCKMODE lock)
 	return rel;
 }
 
+List *
+matview_explain(Oid matview)
+{
+	DatabaseState *db = database_state();
+	IncrementalMode mode;
+	ArrayType *settings = load_configuration(matview, &mode);
+	Relation rel = open_matview(matview, AccessShareLock);
+	OwnerScope scope;
+	Dependencies *dependencies;
+	Registry *registry = registry_load_evaluated(db);
+	ManagedView *view = registry_find(registry, matview);
+	int64 pending = view != NULL && view->known ? view->pending : -1;
+	IncrementalRefresh *incremental;
+	RefreshWay way;
+	List *parts;
+
+	begin_as_owner(&scope, rel->rd_rel->relowner, settings);
+	dependencies = dependencies_resolve(matview, false);
+	incremental = incremental_begin(rel,
+									mode == INCREMENTAL_NEVER ? INCREMENTAL_AUTO : mode,
+									dependencies->untracked,
+									dependencies->fingerprint);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	way = incremental_choose(incremental, RelationIsPopulated(rel), pending);
+	parts = incremental_explain(incremental, way, pending);
+	PopActiveSnapshot();
+	end_as_owner(&scope);
+	relation_close(rel, NoLock);
+	return parts;
+}
+
 bool
 matview_prepare_incremental(Oid matview, char **reason, char **hint)
 {

@@ -437,3 +437,38 @@ registry_rebind(void)
 	pgopt_spi_end(&spi);
 	CommandCounterIncrement();
 }
+
+List *
+matview_unprepared(void)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	PgoptSpi spi;
+	List *views = NIL;
+	uint64 count;
+	bool isnull;
+
+	pgopt_spi_begin(&spi);
+	count =
+		pgopt_spi_execute_kept(&plan,
+							   "SELECT c.oid FROM pgopt.matview m JOIN pg_class c"
+							   "    ON c.oid = m.view AND c.relkind = 'm' AND m.home = pgopt.home()"
+							   "  LEFT JOIN pgopt.incremental_state s ON s.view = c.oid"
+							   " WHERE m.incremental <> 'never' AND s.valid IS NOT TRUE",
+							   0,
+							   NULL,
+							   NULL,
+							   NULL,
+							   true,
+							   SPI_OK_SELECT);
+	for (uint64 i = 0; i < count; i++)
+	{
+		Oid view = DatumGetObjectId(pgopt_spi_value(i, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		views = lappend_oid(views, view);
+		MemoryContextSwitchTo(old);
+	}
+	pgopt_spi_end(&spi);
+	return views;
+}

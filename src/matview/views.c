@@ -24,13 +24,15 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "core.h"
 #include "incremental.h"
-#include "matview.h"
+#include "matview_internal.h"
 
 PG_FUNCTION_INFO_V1(pgopt_matview_status);
 PG_FUNCTION_INFO_V1(pgopt_matview_dependency_list);
 PG_FUNCTION_INFO_V1(pgopt_table_change_list);
+PG_FUNCTION_INFO_V1(pgopt_explain_refresh);
 
 bool
 matview_role_may_see(Oid role, Oid owner)
@@ -310,6 +312,39 @@ pgopt_table_change_list(PG_FUNCTION_ARGS)
 		put(&row, BoolGetDatum(entry->truncated), false);
 		put(&row, BoolGetDatum(entry->known), false);
 		put_time(&row, entry->last_change);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+pgopt_explain_refresh(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Oid matview = PG_GETARG_OID(0);
+	char *name = get_rel_name(matview);
+	ListCell *lc;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (name == NULL || get_rel_relkind(matview) != RELKIND_MATVIEW)
+		ereport(
+			ERROR,
+			(errcode(name ? ERRCODE_WRONG_OBJECT_TYPE : ERRCODE_UNDEFINED_TABLE),
+			 errmsg("%s is not a materialized view",
+					DatumGetCString(DirectFunctionCall1(regclassout, ObjectIdGetDatum(matview))))));
+	if (!compat_owns_relation(matview, GetUserId()) &&
+		!has_privs_of_role(GetUserId(), ROLE_PG_MONITOR))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_MATVIEW, name);
+	foreach(lc, matview_explain(matview))
+	{
+		const RefreshPart *part = lfirst(lc);
+		Row row = {0};
+
+		put_text(&row, part->part);
+		put_text(&row, part->way);
+		put_text(&row, part->reason);
+		put(&row, Float8GetDatum(part->cost_ms), part->cost_ms < 0);
+		put_text(&row, part->hint);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, row.values, row.nulls);
 	}
 	return (Datum) 0;

@@ -31,6 +31,7 @@
 
 #include "compat.h"
 #include "core.h"
+#include "incremental.h"
 #include "search.h"
 #include "window.h"
 #include "worker.h"
@@ -44,6 +45,9 @@
 
 /* pgopt.refresh_log is trimmed this often. */
 #define TRIM_PAUSE_MS (3600 * 1000)
+
+/* While no view is refreshed incrementally, nothing has to be looked at. */
+#define LONG_NAP_MS (3600 * 1000)
 
 /* After DDL, definitions are looked at once more no earlier than this after the last time. */
 #define SHORTEST_VERIFICATION_PAUSE USECS_PER_SEC
@@ -632,6 +636,84 @@ trim_log(TimestampTz *last)
 	pgstat_report_stat(true);
 }
 
+static void
+prepare_view(void *arg)
+{
+	char *reason;
+	char *hint;
+
+	(void) matview_prepare_incremental(*(Oid *) arg, &reason, &hint);
+}
+
+static void
+maintain_logs(void *arg)
+{
+	incremental_maintain();
+}
+
+static bool
+any_incremental(void)
+{
+	for (int i = 0; registry != NULL && i < registry->nviews; i++)
+		if (strcmp(registry->views[i].incremental, "never") != 0)
+			return true;
+	return false;
+}
+
+/*
+ * Views that were restored, or that read new partitions, get their row logs
+ * before they are refreshed; what all views have read goes.  Returns the time
+ * to the next look.
+ */
+static long
+keep_row_logs(TimestampTz *last)
+{
+	static bool tidied = false;
+	TimestampTz now = GetCurrentTimestamp();
+	long left = pgopt_worker_naptime - TimestampDifferenceMilliseconds(*last, now);
+	List *views;
+	ListCell *lc;
+	ErrorData *error;
+
+	if (any_incremental())
+		tidied = false;
+	else if (tidied)
+		return LONG_NAP_MS;
+	if (*last != 0 && left > 0)
+		return left;
+	*last = now;
+	begin();
+	MemoryContextSwitchTo(cycle_context);
+	views = matview_unprepared();
+	commit();
+	foreach(lc, views)
+	{
+		Oid view = lfirst_oid(lc);
+
+		begin();
+		error = core_try(prepare_view, &view, true);
+		if (error != NULL)
+			ereport(
+				LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg(
+					 "pgopt could not prepare the incremental refresh of materialized view %u: %s",
+					 view,
+					 error->message)));
+		commit();
+	}
+	begin();
+	error = core_try(maintain_logs, NULL, true);
+	if (error != NULL)
+		ereport(LOG,
+				(errcode(error->sqlerrcode),
+				 errmsg("pgopt could not tidy the row logs: %s", error->message)));
+	commit();
+	pgstat_report_stat(true);
+	tidied = !any_incremental();
+	return pgopt_worker_naptime;
+}
+
 /* What was counted under other settings is no evidence about these. */
 static void
 note_counters(bool reloaded)
@@ -716,6 +798,7 @@ void
 pgopt_worker_main(Datum arg)
 {
 	TimestampTz last_trim = 0;
+	TimestampTz last_look_at_logs = 0;
 
 	worker_setup();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
@@ -743,6 +826,7 @@ pgopt_worker_main(Datum arg)
 		timeout = cycle();
 		trim_log(&last_trim);
 		write_workload();
+		timeout = Min(timeout, keep_row_logs(&last_look_at_logs));
 		timeout = Min(timeout, window_wait());
 		timeout = Min(timeout, workload_wait());
 		MemoryContextSwitchTo(TopMemoryContext);
