@@ -518,4 +518,56 @@ compat_column_is_not_null(Oid relid, AttrNumber attnum)
 	return result;
 }
 
+/* 16 tells in Vars which outer joins may make them null, and keeps permissions apart. */
+#if PG_VERSION_NUM >= 160000
+#define compat_clear_nulling(var) ((var)->varnullingrels = NULL)
+#define compat_selected_columns(query, rte) \
+	((rte)->perminfoindex == 0              \
+		 ? NULL                             \
+		 : getRTEPermissionInfo((query)->rteperminfos, (RangeTblEntry *) (rte))->selectedCols)
+#define compat_flatten_join_alias_vars(query, node) flatten_join_alias_vars(NULL, (query), (node))
+#else
+#define compat_clear_nulling(var)                   ((void) (var))
+#define compat_selected_columns(query, rte)         ((rte)->selectedCols)
+#define compat_flatten_join_alias_vars(query, node) flatten_join_alias_vars((query), (node))
+#endif
+
+/* For a query that only becomes text again. */
+static inline void
+compat_forget_permissions(Query *query)
+{
+	ListCell *lc;
+
+#if PG_VERSION_NUM >= 160000
+	query->rteperminfos = NIL;
+	foreach(lc, query->rtable)
+		((RangeTblEntry *) lfirst(lc))->perminfoindex = 0;
+#else
+	foreach(lc, query->rtable)
+		((RangeTblEntry *) lfirst(lc))->checkAsUser = InvalidOid;
+#endif
+}
+
+/* 18 has what is grouped by in the range table, and knows RETURNING's OLD and NEW. */
+#if PG_VERSION_NUM >= 180000
+#define compat_flatten_group_exprs(query)                                                  \
+	do                                                                                     \
+	{                                                                                      \
+		if ((query)->hasGroupRTE)                                                          \
+		{                                                                                  \
+			(query)->targetList =                                                          \
+				(List *) flatten_group_exprs(NULL, (query), (Node *) (query)->targetList); \
+			(query)->havingQual = flatten_group_exprs(NULL, (query), (query)->havingQual); \
+			(query)->hasGroupRTE = false;                                                  \
+		}                                                                                  \
+	} while (0)
+#define compat_ReplaceVarsFromTargetList(node, rti, rte, targets) \
+	ReplaceVarsFromTargetList(                                    \
+		(node), (rti), 0, (rte), (targets), 0, REPLACEVARS_REPORT_ERROR, 0, NULL)
+#else
+#define compat_flatten_group_exprs(query) ((void) (query))
+#define compat_ReplaceVarsFromTargetList(node, rti, rte, targets) \
+	ReplaceVarsFromTargetList((node), (rti), 0, (rte), (targets), REPLACEVARS_REPORT_ERROR, 0, NULL)
+#endif
+
 #endif /* PGOPT_COMPAT_H */

@@ -68,17 +68,6 @@ plan_get(Oid matview)
 {
 	return plan_compile(matview);
 }
-WEAK Query *
-delta_normalize(IncrementalPlan *plan, Query *rewritten)
-{
-	return rewritten;
-}
-WEAK DeltaProgram *
-delta_compile(IncrementalPlan *plan, Query *query, List *outputs)
-{
-	plan_refuse(plan, NULL, "delta_compile is not there yet");
-	return NULL;
-}
 WEAK void
 rows_apply(IncrementalPlan *plan, DeltaRun *run, Tuplestorestate *delta, RowApplier *applier)
 {
