@@ -69,11 +69,6 @@ plan_get(Oid matview)
 	return plan_compile(matview);
 }
 WEAK void
-rows_apply(IncrementalPlan *plan, DeltaRun *run, Tuplestorestate *delta, RowApplier *applier)
-{
-	MISSING("rows_apply");
-}
-WEAK void
 groups_create_tables(IncrementalPlan *plan)
 {
 	MISSING("groups_create_tables");
