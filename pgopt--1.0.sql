@@ -112,6 +112,25 @@ GRANT USAGE ON SCHEMA pgopt TO PUBLIC;
 GRANT SELECT ON ALL TABLES IN SCHEMA pgopt TO pg_monitor;
 
 -- ---------------------------------------------------------------------------
+-- Row logs
+-- ---------------------------------------------------------------------------
+
+CREATE TABLE pgopt.row_log (
+	relation oid PRIMARY KEY,
+	log regclass NOT NULL,
+	captured_since timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE pgopt.row_log IS 'relations whose changed rows are logged, for views that are refreshed incrementally';
+COMMENT ON COLUMN pgopt.row_log.log IS 'the table that holds old and new values of the columns that those views read';
+REVOKE ALL ON pgopt.row_log FROM PUBLIC;
+GRANT SELECT ON pgopt.row_log TO pg_monitor;
+
+CREATE FUNCTION pgopt.log_change() RETURNS trigger
+	AS 'MODULE_PATHNAME', 'pgopt_log_change' LANGUAGE C;
+COMMENT ON FUNCTION pgopt.log_change() IS 'writes a row of a captured table to its log; does nothing in a trigger that pgopt did not make';
+REVOKE ALL ON FUNCTION pgopt.log_change() FROM PUBLIC;
+
+-- ---------------------------------------------------------------------------
 -- Materialized views
 -- ---------------------------------------------------------------------------
 

@@ -423,6 +423,18 @@ compat_extend_by(Relation rel, uint32 *count)
 #define compat_is_virtual(attribute) false
 #endif
 
+/* 16 counts the partitions that an index is made for. */
+#include "commands/defrem.h"
+#if PG_VERSION_NUM >= 160000
+#define compat_define_index(relid, stmt) \
+	DefineIndex(                         \
+		(relid), (stmt), InvalidOid, InvalidOid, InvalidOid, -1, false, false, true, false, true)
+#else
+#define compat_define_index(relid, stmt) \
+	DefineIndex(                         \
+		(relid), (stmt), InvalidOid, InvalidOid, InvalidOid, false, false, true, false, true)
+#endif
+
 /* 18 writes what does not return before a declaration instead of after it. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))

@@ -14,6 +14,7 @@
 #include "core.h"
 #include "health.h"
 #include "matview.h"
+#include "rowlog.h"
 #include "search.h"
 #include "window.h"
 #include "worker.h"
@@ -29,6 +30,7 @@ void _PG_init(void);
 void
 _PG_init(void)
 {
+	rowlog_init();
 	workload_init();
 	bloat_init();
 	advisor_init();

@@ -9,56 +9,6 @@
 #define MISSING(name) elog(ERROR, "%s is not there yet", name)
 #define WEAK          __attribute__((weak))
 
-int pgopt_incremental_log_limit WEAK;
-WEAK void
-rowlog_init(void)
-{
-}
-WEAK char *
-rowlog_why_not(Oid relid, Oid owner, const Bitmapset *columns)
-{
-	return "stub";
-}
-WEAK bool
-rowlog_covers(Oid relid, const Bitmapset *columns)
-{
-	return false;
-}
-WEAK bool
-rowlog_ensure(Oid relid, const Bitmapset *columns)
-{
-	return false;
-}
-WEAK bool
-rowlog_drop(Oid relid)
-{
-	return true;
-}
-WEAK int64
-rowlog_mark(Oid relid, Snapshot snapshot)
-{
-	return 0;
-}
-WEAK int64
-rowlog_read(Oid relid, int ncolumns, const AttrNumber *attnums, Datum frontier, Snapshot snapshot,
-			int64 limit, Tuplestorestate *store, TupleDesc desc)
-{
-	return ROWLOG_LOST;
-}
-WEAK bool
-rowlog_written_by_me(Oid relid)
-{
-	return false;
-}
-WEAK void
-rowlog_append(Relation rel, TupleTableSlot *old, TupleTableSlot *new)
-{
-}
-WEAK int64
-rowlog_bytes(Oid relid)
-{
-	return 0;
-}
 WEAK void
 rowlog_maintain(void)
 {
