@@ -504,6 +504,50 @@ typedef bool CompatUpdateIndexes;
 	ExecInsertIndexTuples((info), (slot), (estate), (update), false, NULL, NIL)
 #endif
 
+/* 16 counts the parts of a partitioned index while it is made. */
+#include "commands/defrem.h"
+#if PG_VERSION_NUM >= 160000
+#define compat_DefineIndex(table, statement) \
+	DefineIndex((table),                     \
+				(statement),                 \
+				InvalidOid,                  \
+				InvalidOid,                  \
+				InvalidOid,                  \
+				-1,                          \
+				false,                       \
+				false,                       \
+				false,                       \
+				false,                       \
+				true)
+#else
+#define compat_DefineIndex(table, statement) \
+	DefineIndex((table),                     \
+				(statement),                 \
+				InvalidOid,                  \
+				InvalidOid,                  \
+				InvalidOid,                  \
+				false,                       \
+				false,                       \
+				false,                       \
+				false,                       \
+				true)
+#endif
+
+/* 16 renamed what gives a relation new files; 17 tells REINDEX for whom it works. */
+#include "catalog/index.h"
+#include "utils/relcache.h"
+#if PG_VERSION_NUM >= 160000
+#define compat_set_new_files(rel, persistence) RelationSetNewRelfilenumber((rel), (persistence))
+#else
+#define compat_set_new_files(rel, persistence) RelationSetNewRelfilenode((rel), (persistence))
+#endif
+#if PG_VERSION_NUM >= 170000
+#define compat_reindex_relation(relid) \
+	((void) reindex_relation(NULL, (relid), 0, &(ReindexParams){0}))
+#else
+#define compat_reindex_relation(relid) ((void) reindex_relation((relid), 0, &(ReindexParams){0}))
+#endif
+
 /* 18 counts an index scan for EXPLAIN. */
 #if PG_VERSION_NUM >= 180000
 #define compat_index_beginscan(heap, index, snapshot, nkeys) \
