@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -192,14 +193,21 @@ set_incremental(Oid matview, IncrementalMode mode)
 {
 	char *reason;
 	char *hint;
+	bool prepared;
 
 	if (mode == INCREMENTAL_NEVER)
 	{
 		incremental_forget(matview);
 		return;
 	}
+
+	/* in a snapshot that sees what was just configured */
 	CommandCounterIncrement();
-	if (matview_prepare_incremental(matview, &reason, &hint))
+	PushCopiedSnapshot(GetActiveSnapshot());
+	UpdateActiveSnapshotCommandId();
+	prepared = matview_prepare_incremental(matview, &reason, &hint);
+	PopActiveSnapshot();
+	if (prepared)
 		return;
 	ereport(mode == INCREMENTAL_ALWAYS ? ERROR : NOTICE,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
