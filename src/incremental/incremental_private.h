@@ -174,6 +174,10 @@ extern IncrementalPlan *plan_compile(Oid matview);
 
 /* The same, kept in this backend until something that it reads is redefined. */
 extern IncrementalPlan *plan_get(Oid matview);
+extern void plan_forget(Oid matview);
+
+/* The query of a matview, rewritten: views in it are subqueries then.  Locks what it reads. */
+extern Query *plan_definition(Relation rel);
 
 /* While compiling: keeps the first refusal; returns false. */
 extern bool plan_refuse(IncrementalPlan *plan, const char *hint, const char *fmt, ...)

@@ -84,9 +84,8 @@ plan_pin_search_path(void)
 	return nest_level;
 }
 
-/* The query of a view, rewritten: views in it are subqueries then. */
-static Query *
-rewritten_definition(Relation rel)
+Query *
+plan_definition(Relation rel)
 {
 	Query *query;
 	List *rewritten;
@@ -260,7 +259,7 @@ plan_compile(Oid matview)
 	plan->context = CurrentMemoryContext;
 	plan->matview = matview;
 	plan->owner = rel->rd_rel->relowner;
-	compile(plan, rewritten_definition(rel));
+	compile(plan, plan_definition(rel));
 	if (plan->refusal != NULL)
 		plan->program = NULL;
 	AtEOXact_GUC(true, nest_level);

@@ -28,7 +28,6 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
@@ -148,32 +147,43 @@ rows_in(const NamedStore *stores, int nstores)
 	return rows;
 }
 
-/* Parsing happens under a search_path of its own, and keeps that of the caller for planning. */
+/* Parsing happens under a search_path of its own; the caller's is kept for planning. */
 static CachedPlanSource *
 parse_statement(const char *sql, QueryEnvironment *env)
 {
-	int nestlevel = NewGUCNestLevel();
+	int nest_level = plan_pin_search_path();
 	List *parsed;
 	List *rewritten;
 	RawStmt *raw;
 	CachedPlanSource *source;
 
-	(void) set_config_option("search_path",
-							 "pg_catalog, pg_temp",
-							 PGC_USERSET,
-							 PGC_S_SESSION,
-							 GUC_ACTION_SAVE,
-							 true,
-							 0,
-							 false);
 	parsed = pg_parse_query(sql);
 	if (list_length(parsed) != 1)
 		elog(ERROR, "not a single statement: %s", sql);
 	raw = linitial_node(RawStmt, parsed);
 	source = CreateCachedPlan(raw, sql, CMDTAG_SELECT);
 	rewritten = pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, env);
-	AtEOXact_GUC(true, nestlevel);
+	AtEOXact_GUC(true, nest_level);
 	CompleteCachedPlan(source, rewritten, NULL, NULL, 0, NULL, NULL, CURSOR_OPT_PARALLEL_OK, false);
+	return source;
+}
+
+/* What cannot be parsed any more names something that was renamed: then the plan is compiled again. */
+static CachedPlanSource *
+parse_statement_of(const IncrementalPlan *plan, const char *sql, QueryEnvironment *env)
+{
+	CachedPlanSource *source = NULL;
+
+	PG_TRY();
+	{
+		source = parse_statement(sql, env);
+	}
+	PG_CATCH();
+	{
+		plan_forget(plan->matview);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
 	return source;
 }
 
@@ -218,7 +228,7 @@ statement_get(IncrementalPlan *plan, const char *sql, const NamedStore *stores, 
 	if (list_length(cache->statements) >= MAX_STATEMENTS)
 		drop_statements(cache);
 
-	source = parse_statement(sql, env);
+	source = parse_statement_of(plan, sql, env);
 	old = MemoryContextSwitchTo(cache->context);
 	statement = palloc(sizeof(Statement));
 	statement->hash = hash;

@@ -13,8 +13,3 @@ WEAK void
 rowlog_maintain(void)
 {
 }
-WEAK IncrementalPlan *
-plan_get(Oid matview)
-{
-	return plan_compile(matview);
-}
