@@ -139,6 +139,16 @@ is_never_null(GroupCompiler *compiler, Expr *expression)
 		   compat_column_is_not_null(rte->relid, var->varattno);
 }
 
+static HeapTuple
+aggregate_tuple(Oid aggregate)
+{
+	HeapTuple tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for aggregate %u", aggregate);
+	return tuple;
+}
+
 /* --- the drafts ---------------------------------------------------------------- */
 
 /* The draft of an accumulator; an equal one is used twice. */
@@ -414,12 +424,22 @@ ignores_nulls(Aggref *aggregate)
 	if (aggregate->aggfnoid == F_STRING_AGG_TEXT_TEXT ||
 		aggregate->aggfnoid == F_STRING_AGG_BYTEA_BYTEA)
 		return true;
-	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate->aggfnoid));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for aggregate %u", aggregate->aggfnoid);
+	tuple = aggregate_tuple(aggregate->aggfnoid);
 	strict = func_strict(((Form_pg_aggregate) GETSTRUCT(tuple))->aggtransfn);
 	ReleaseSysCache(tuple);
 	return strict;
+}
+
+/* Does it start from a value, and so can give one over no rows? */
+static bool
+has_initial_value(Aggref *aggregate)
+{
+	HeapTuple tuple = aggregate_tuple(aggregate->aggfnoid);
+	bool is_null;
+
+	(void) SysCacheGetAttr(AGGFNOID, tuple, Anum_pg_aggregate_agginitval, &is_null);
+	ReleaseSysCache(tuple);
+	return !is_null;
 }
 
 /* Does the aggregate give the same whether a value comes once or more often? */
@@ -444,7 +464,7 @@ is_idempotent(Oid aggregate)
 
 /* Why the distinct values of a group cannot be kept for an aggregate, or NULL. */
 static const char *
-why_no_distinct_values(Aggref *aggregate)
+why_no_distinct_values(GroupCompiler *compiler, Aggref *aggregate)
 {
 	Expr *argument;
 	ListCell *lc;
@@ -463,6 +483,8 @@ why_no_distinct_values(Aggref *aggregate)
 		return "equal values of its argument can look different";
 	if (aggregate->aggfilter != NULL && !ignores_nulls(aggregate))
 		return "it has a FILTER and does not ignore NULL";
+	if (compiler->is_global && aggregate->aggfnoid != F_COUNT_ANY && has_initial_value(aggregate))
+		return "its result over no rows is a value of its own";
 	return NULL;
 }
 
@@ -477,6 +499,9 @@ distinct_values(GroupCompiler *compiler, Aggref *aggregate)
 	draft = groups_add_draft(
 		compiler, ACC_DISTINCT, filtered_argument(aggregate), column, (Expr *) over_values);
 	draft->aggregate = over_values;
+	/* a view without GROUP BY shows its row even over nothing */
+	if (compiler->is_global && aggregate->aggfnoid == F_COUNT_ANY)
+		return groups_make_coalesce(state_column(compiler, draft), groups_make_bigint(0));
 	return state_column(compiler, draft);
 }
 
@@ -493,9 +518,7 @@ seeks_extreme(Aggref *aggregate, AccumulatorKind *kind)
 
 	if (aggregate->aggkind != AGGKIND_NORMAL || list_length(aggregate->aggargtypes) != 1)
 		return false;
-	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate->aggfnoid));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for aggregate %u", aggregate->aggfnoid);
+	tuple = aggregate_tuple(aggregate->aggfnoid);
 	operator=((Form_pg_aggregate) GETSTRUCT(tuple))->aggsortop;
 	ReleaseSysCache(tuple);
 	if (!OidIsValid(operator))
@@ -611,7 +634,7 @@ groups_compile_aggregate(GroupCompiler *compiler, Aggref *aggregate)
 
 	if (is_distinct || is_idempotent(aggregate->aggfnoid))
 	{
-		why = why_no_distinct_values(aggregate);
+		why = why_no_distinct_values(compiler, aggregate);
 		if (why == NULL)
 		{
 			explain(

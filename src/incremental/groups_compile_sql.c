@@ -400,38 +400,67 @@ same_key(Expr *key, Index table, AttrNumber attnum, bool is_null)
 		operator, BOOLOID, false, copyObject(key), (Expr *) other, InvalidOid, type.collation);
 }
 
-char *
-groups_recompute_sql(const GroupSpec *spec, const Bitmapset *nulls)
+/*
+ * A view without GROUP BY has its one row even over nothing, which a group of
+ * k's numbers would not have.
+ */
+static Query *
+number_only_group(Query *grouped)
 {
-	Query *query = bare_query(spec->source);
-	Query *named;
+	Query *query = select_from_named("k", list_make1(makeString("n")));
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+	RangeTblRef *reference = makeNode(RangeTblRef);
+	List *names = NIL;
+	ListCell *lc;
+
+	add_output(query, (Expr *) makeVar(1, 1, INT8OID, -1, InvalidOid, 0), "n");
+	foreach(lc, grouped->targetList)
+	{
+		TargetEntry *column = lfirst(lc);
+		ColumnType type = groups_type_of(column->expr);
+
+		names = lappend(names, makeString(column->resname));
+		add_output(query,
+				   (Expr *) makeVar(2, column->resno, type.type, type.typmod, type.collation, 0),
+				   column->resname);
+	}
+	entry->rtekind = RTE_SUBQUERY;
+	entry->subquery = grouped;
+	entry->alias = makeAlias("s", NIL);
+	entry->eref = makeAlias("s", names);
+	entry->inFromCl = true;
+	reference->rtindex = 2;
+	query->rtable = lappend(query->rtable, entry);
+	query->jointree->fromlist = lappend(query->jointree->fromlist, reference);
+	return query;
+}
+
+/* Makes a query of all groups one of those in k. */
+static void
+join_named_groups(Query *query, const GroupSpec *spec, const Bitmapset *nulls)
+{
 	List *names = list_make1(makeString("n"));
 	RangeTblRef *reference = makeNode(RangeTblRef);
 	List *conditions = NIL;
 	ListCell *lc;
 	int number = 0;
-	int nest_level;
-	char *sql;
 
 	for (int i = 1; i <= spec->nkeys; i++)
 		names = lappend(names, makeString(numbered("k", i)));
-	named = select_from_named("k", names);
-	query->rtable = lappend(query->rtable, linitial(named->rtable));
+	query->rtable = lappend(query->rtable, linitial(select_from_named("k", names)->rtable));
 	reference->rtindex = list_length(query->rtable);
+	query->jointree->fromlist = lappend(query->jointree->fromlist, reference);
 
 	add_output(query, (Expr *) makeVar(reference->rtindex, 1, INT8OID, -1, InvalidOid, 0), "n");
 	group_by(query, llast(query->targetList), NULL);
-
-	/* FROM k comes first: the groups drive the search of their rows */
-	query->jointree->fromlist = lcons(reference, query->jointree->fromlist);
 	foreach(lc, spec->source_keys)
 	{
+		bool is_null = bms_is_member(number, nulls);
 		TargetEntry *entry;
 
 		number++;
-		conditions = lappend(
-			conditions,
-			same_key(lfirst(lc), reference->rtindex, number + 1, bms_is_member(number - 1, nulls)));
+		conditions =
+			lappend(conditions, same_key(lfirst(lc), reference->rtindex, number + 1, is_null));
 		/* a key may be shown: then it must be grouped by, too */
 		entry = makeTargetEntry(copyObject(lfirst(lc)), number + 1, NULL, true);
 		query->targetList = lappend(query->targetList, entry);
@@ -440,10 +469,24 @@ groups_recompute_sql(const GroupSpec *spec, const Bitmapset *nulls)
 	if (query->jointree->quals != NULL)
 		conditions = lcons(query->jointree->quals, conditions);
 	query->jointree->quals = (Node *) make_ands_explicit(conditions);
+}
 
-	number = 0;
+char *
+groups_recompute_sql(const GroupSpec *spec, const Bitmapset *nulls)
+{
+	Query *query = bare_query(spec->source);
+	ListCell *lc;
+	int number = 0;
+	int nest_level;
+	char *sql;
+
+	if (!spec->is_global)
+		join_named_groups(query, spec, nulls);
 	foreach(lc, spec->source_accumulators)
 		add_output(query, copyObject(lfirst(lc)), numbered("a", ++number));
+	if (spec->is_global)
+		query = number_only_group(query);
+
 	nest_level = plan_pin_search_path();
 	sql = pg_get_querydef(query, false);
 	AtEOXact_GUC(true, nest_level);
