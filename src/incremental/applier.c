@@ -54,7 +54,6 @@ struct RowApplier
 	Tuplestorestate *inserts;
 	Tuplestorestate *updates;
 	Tuplestorestate *deletes;
-	Size inserted_bytes;
 
 	/* making them */
 	EState *estate;
@@ -182,14 +181,14 @@ void
 applier_update(RowApplier *applier, const ItemPointerData *old, TupleTableSlot *slot,
 			   ItemPointer tid)
 {
-	Assert(applier->kind == APPLY_CHANGES);
+	Assert(applier->kind != APPLY_FILL);
 	put_change(applier, &applier->updates, slot, tid_to_int64(old), tid);
 }
 
 void
 applier_delete(RowApplier *applier, const ItemPointerData *old)
 {
-	Assert(applier->kind == APPLY_CHANGES);
+	Assert(applier->kind != APPLY_FILL);
 	put_change(applier, &applier->deletes, NULL, tid_to_int64(old), NULL);
 }
 
@@ -267,11 +266,17 @@ fetch_old(RowApplier *applier)
 	return tid;
 }
 
-static void
-tell(RowApplier *applier, const ItemPointerData *tid)
+/* Where to tell the place of the row of applier->change, or NULL. */
+static ItemPointer
+whom_to_tell(const RowApplier *applier)
 {
-	ItemPointer target =
-		(ItemPointer) (intptr_t) DatumGetInt64(applier->change->tts_values[applier->natts + 1]);
+	return (ItemPointer) (intptr_t) DatumGetInt64(applier->change->tts_values[applier->natts + 1]);
+}
+
+static void
+tell(const RowApplier *applier, const ItemPointerData *tid)
+{
+	ItemPointer target = whom_to_tell(applier);
 
 	if (target != NULL)
 		*target = *tid;
@@ -367,11 +372,7 @@ apply_update(RowApplier *applier, const Bitmapset *unique)
 		if (!bms_is_member(i + 1 - FirstLowInvalidHeapAttributeNumber, unique))
 			continue;
 		delete_old(applier, &tid);
-		put_change(applier,
-				   &applier->inserts,
-				   change,
-				   0,
-				   (ItemPointer) (intptr_t) DatumGetInt64(change->tts_values[applier->natts + 1]));
+		put_change(applier, &applier->inserts, change, 0, whom_to_tell(applier));
 		return;
 	}
 	if (changed)
@@ -400,7 +401,6 @@ make_changes(RowApplier *applier)
 {
 	MemoryContext caller;
 
-	open_for_changes(applier);
 	caller = MemoryContextSwitchTo(GetPerTupleMemoryContext(applier->estate));
 	while (next_change(applier, applier->deletes))
 		apply_delete(applier);
@@ -417,7 +417,130 @@ make_changes(RowApplier *applier)
 	while (next_change(applier, applier->inserts))
 		apply_insert(applier);
 	MemoryContextSwitchTo(caller);
-	close_after_changes(applier);
+}
+
+/* --- replacing all rows ------------------------------------------------------------------- */
+
+/* Bytes of the rows to insert, by reading them once. */
+static int64
+inserted_bytes(RowApplier *applier)
+{
+	int64 bytes = 0;
+
+	while (tuplestore_gettupleslot(applier->inserts, true, false, applier->change))
+	{
+		bool should_free;
+		MinimalTuple tuple = ExecFetchSlotMinimalTuple(applier->change, &should_free);
+
+		CHECK_FOR_INTERRUPTS();
+		bytes += tuple->t_len;
+		if (should_free)
+			pfree(tuple);
+	}
+	tuplestore_rescan(applier->inserts);
+	return bytes;
+}
+
+static ItemPointer
+take_tag(RowEntry *entry)
+{
+	RowTag *tag = entry->tags;
+
+	entry->tags = tag->next;
+	entry->count--;
+	return tag->tell;
+}
+
+typedef struct Leftovers
+{
+	RowApplier *applier;
+	Tuplestorestate **store;
+} Leftovers;
+
+static void
+put_leftovers(RowEntry *entry, TupleTableSlot *slot, void *arg)
+{
+	Leftovers *leftovers = arg;
+
+	while (entry->count > 0)
+		put_change(leftovers->applier, leftovers->store, slot, 0, take_tag(entry));
+}
+
+/*
+ * Old rows that are among the new ones stay; the others are deleted, or become
+ * the new row that has their key.
+ */
+static void
+compare_part(RowApplier *applier, RowTable *table, int part, int parts)
+{
+	TableScanDesc scan = table_beginscan(applier->rel, applier->snapshot, 0, NULL);
+
+	while (table_scan_getnextslot(scan, ForwardScanDirection, applier->old))
+	{
+		uint64 hash = row_table_hash(table, applier->old);
+		RowEntry *entry;
+
+		CHECK_FOR_INTERRUPTS();
+		if (row_table_part(hash, parts) != part)
+			continue;
+		entry = row_table_find(table, applier->old, hash);
+		if (entry != NULL && entry->count > 0)
+		{
+			ItemPointer target = take_tag(entry);
+
+			if (target != NULL)
+				*target = applier->old->tts_tid;
+			continue;
+		}
+		entry = row_table_find_by_key(table, applier->old, hash);
+		if (entry != NULL)
+			applier_update(
+				applier, &applier->old->tts_tid, row_table_slot(table, entry), take_tag(entry));
+		else
+			applier_delete(applier, &applier->old->tts_tid);
+	}
+	table_endscan(scan);
+}
+
+/* Finds what differs between the view and the rows that came; leaves those that are new. */
+static void
+compare_with_view(RowApplier *applier)
+{
+	Tuplestorestate *all = applier->inserts;
+	Tuplestorestate *new_ones = NULL;
+	Leftovers leftovers = {applier, &new_ones};
+	RowKey key;
+	int parts = 1;
+
+	row_key_find(applier->rel, &key);
+	if (all != NULL)
+		parts = row_table_parts(tuplestore_tuple_count(all), inserted_bytes(applier));
+	for (int part = 0; part < parts; part++)
+	{
+		RowTable *table = row_table_create(applier->desc, applier->natts, &key);
+
+		while (all != NULL && tuplestore_gettupleslot(all, true, false, applier->change))
+		{
+			uint64 hash = row_table_hash(table, applier->change);
+			RowEntry *entry;
+
+			CHECK_FOR_INTERRUPTS();
+			if (row_table_part(hash, parts) != part)
+				continue;
+			slot_getallattrs(applier->change);
+			entry = row_table_add(table, applier->change, hash);
+			row_table_add_tag(table, entry, whom_to_tell(applier));
+			entry->count++;
+		}
+		if (all != NULL)
+			tuplestore_rescan(all);
+		compare_part(applier, table, part, parts);
+		row_table_visit(table, put_leftovers, &leftovers);
+		row_table_free(table);
+	}
+	if (all != NULL)
+		tuplestore_end(all);
+	applier->inserts = new_ones;
 }
 
 uint64
@@ -430,8 +553,18 @@ applier_finish(RowApplier *applier)
 		FreeBulkInsertState(applier->bulk);
 		table_finish_bulk_insert(applier->rel, FILL_OPTIONS);
 	}
-	else if (applier->inserts != NULL || applier->updates != NULL || applier->deletes != NULL)
+	else if (applier->kind == APPLY_REPLACE || applier->inserts != NULL ||
+			 applier->updates != NULL || applier->deletes != NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(applier->context);
+
+		open_for_changes(applier);
+		if (applier->kind == APPLY_REPLACE)
+			compare_with_view(applier);
 		make_changes(applier);
+		close_after_changes(applier);
+		MemoryContextSwitchTo(caller);
+	}
 
 	if (applier->inserts != NULL)
 		tuplestore_end(applier->inserts);
