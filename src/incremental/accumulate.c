@@ -8,9 +8,9 @@
  * duplicates, up to EXTREMES_KEPT: when values go, those that are left are
  * still the smallest, until none is left (Palpanas, Sidle, Cochrane and
  * Pirahesh, Incremental Maintenance for Non-Distributive Aggregate Functions,
- * VLDB 2002).  A list that holds as many values as its group has is complete;
- * of any other it is known only that what is not in it is not smaller than its
- * last.
+ * VLDB 2002).  A list that does not hold all values of its group ends with a
+ * NULL, and of what is not in it, it is known only that it is not smaller than
+ * the last that is.
  *
  * Memory: results and what a change keeps are allocated in the current context;
  * a change keeps what came and went of extremes value by value.
@@ -39,17 +39,6 @@ accumulator_types_init(AccumulatorType *types, const GroupSpec *spec)
 		type->spec = &spec->accumulators[i];
 		value_type_init(&type->column, &type->spec->column);
 		value_type_init(&type->value, &type->spec->value);
-		type->counted_by = -1;
-		if (type->spec->kind != ACC_SMALLEST && type->spec->kind != ACC_LARGEST)
-			continue;
-		for (int j = 0; j < spec->naccumulators; j++)
-		{
-			if (spec->accumulators[j].kind == ACC_COUNT &&
-				spec->accumulators[j].input == type->spec->input)
-				type->counted_by = j;
-		}
-		if (type->counted_by < 0)
-			elog(ERROR, "nothing counts the values of accumulator %d", i + 1);
 	}
 }
 
@@ -186,11 +175,20 @@ compare_weighted(const void *a, const void *b, void *arg)
 		arg, ((const WeightedValue *) a)->value, ((const WeightedValue *) b)->value);
 }
 
-static Datum *
-list_values(const AccumulatorType *type, Datum list, int *count)
+typedef struct Extremes
+{
+	Datum values[EXTREMES_KEPT + 1];
+	int length;
+	bool complete; /* the group has no others */
+} Extremes;
+
+static void
+read_list(const AccumulatorType *type, Datum list, Extremes *extremes)
 {
 	const ValueType *value = &type->value;
 	Datum *values;
+	bool *nulls;
+	int length;
 
 	deconstruct_array(DatumGetArrayTypeP(list),
 					  value->type,
@@ -198,18 +196,39 @@ list_values(const AccumulatorType *type, Datum list, int *count)
 					  value->by_value,
 					  value->align,
 					  &values,
-					  NULL,
-					  count);
-	return values;
+					  &nulls,
+					  &length);
+	extremes->complete = length == 0 || !nulls[length - 1];
+	if (!extremes->complete)
+		length--;
+	if (length > EXTREMES_KEPT)
+		elog(ERROR, "list of %d extremes", length);
+	extremes->length = length;
+	memcpy(extremes->values, values, sizeof(Datum) * length);
 }
 
 static Datum
-make_list(const AccumulatorType *type, Datum *values, int count)
+make_list(const AccumulatorType *type, const Extremes *extremes)
 {
 	const ValueType *value = &type->value;
+	Datum values[EXTREMES_KEPT + 1] = {0};
+	bool nulls[EXTREMES_KEPT + 1] = {false};
+	int length = extremes->length + (extremes->complete ? 0 : 1);
+	int start = 1;
 
-	return PointerGetDatum(
-		construct_array(values, count, value->type, value->length, value->by_value, value->align));
+	if (length == 0)
+		return PointerGetDatum(construct_empty_array(value->type));
+	memcpy(values, extremes->values, sizeof(Datum) * extremes->length);
+	nulls[extremes->length] = true;
+	return PointerGetDatum(construct_md_array(values,
+											  nulls,
+											  1,
+											  &length,
+											  &start,
+											  value->type,
+											  value->length,
+											  value->by_value,
+											  value->align));
 }
 
 static void
@@ -262,121 +281,117 @@ add_up_weights(const AccumulatorType *type, AccumulatorChange *change)
 	change->nvalues = kept;
 }
 
-/* Takes a value out of the list. Returns how many times it was found. */
-static int64
-take_from_list(const AccumulatorType *type, Datum *list, int *length, Datum value, int64 times)
+/* Takes a value out of the list as often as it went. Returns false if it is not there as often. */
+static bool
+take_from_list(const AccumulatorType *type, Extremes *list, const WeightedValue *went)
 {
-	int64 found = 0;
+	int64 left = -went->weight;
 	int kept = 0;
 
-	for (int i = 0; i < *length; i++)
+	for (int i = 0; i < list->length; i++)
 	{
-		if (found < times && value_same_image(&type->value, list[i], false, value, false))
-			found++;
+		if (left > 0 && value_same_image(&type->value, list->values[i], false, went->value, false))
+			left--;
 		else
-			list[kept++] = list[i];
+			list->values[kept++] = list->values[i];
 	}
-	*length = kept;
-	return found;
+	list->length = kept;
+	return left == 0;
 }
 
+/* Puts a value into the list, at the cost of its last if there is no room. */
 static void
-put_into_list(const AccumulatorType *type, Datum *list, int *length, Datum value)
+put_into_list(const AccumulatorType *type, Extremes *list, Datum value)
 {
-	int at = *length;
+	int at = list->length;
 
-	while (at > 0 && compare_extremes(type, value, list[at - 1]) < 0)
+	while (at > 0 && compare_extremes(type, value, list->values[at - 1]) < 0)
 		at--;
-	if (at >= EXTREMES_KEPT)
-		return;
-	if (*length == EXTREMES_KEPT)
-		(*length)--;
-	memmove(&list[at + 1], &list[at], sizeof(Datum) * (*length - at));
-	list[at] = value;
-	(*length)++;
+	memmove(&list->values[at + 1], &list->values[at], sizeof(Datum) * (list->length - at));
+	list->values[at] = value;
+	if (list->length < EXTREMES_KEPT)
+		list->length++;
+	else
+		list->complete = false;
 }
 
 /*
  * What goes is taken from the old list first: it had been there, or beyond.
  * What comes is put in if it belongs before the last of a list that does not
- * hold all: whatever is beyond that is not known.
+ * hold all: what else is beyond that is not known.
  */
 static CombineResult
-combine_extremes(const AccumulatorType *type, Datum *list, AccumulatorChange *change, int64 nvalues)
+combine_extremes(const AccumulatorType *type, Datum *list, AccumulatorChange *change)
 {
-	int64 before = nvalues;
-	Datum values[EXTREMES_KEPT + 1];
-	Datum *old;
-	int length;
-	bool complete;
-	Datum bound = (Datum) 0;
+	Extremes extremes;
+	bool bounded;
+	Datum bound;
+	Datum old = *list;
 
 	if (change->nvalues == 0)
 		return COMBINE_SAME;
-	old = list_values(type, *list, &length);
+	read_list(type, old, &extremes);
 	add_up_weights(type, change);
-	for (int i = 0; i < change->nvalues; i++)
-		before -= change->values[i].weight;
-	if (length > before || length > EXTREMES_KEPT || (length == 0 && before > 0))
-		elog(ERROR, "list of %d extremes of " INT64_FORMAT " values", length, before);
-	complete = length == before;
-	if (length > 0)
-	{
-		memcpy(values, old, sizeof(Datum) * length);
-		bound = old[length - 1];
-	}
+	bounded = !extremes.complete;
+	if (bounded && extremes.length == 0)
+		elog(ERROR, "list of no extremes");
+	bound = bounded ? extremes.values[extremes.length - 1] : (Datum) 0;
 
 	for (int i = 0; i < change->nvalues; i++)
 	{
 		const WeightedValue *went = &change->values[i];
 
-		if (went->weight >= 0 ||
-			take_from_list(type, values, &length, went->value, -went->weight) == -went->weight)
-			continue;
-		if (complete || compare_extremes(type, went->value, bound) < 0)
+		if (went->weight < 0 && !take_from_list(type, &extremes, went) &&
+			(!bounded || compare_extremes(type, went->value, bound) < 0))
 			elog(ERROR, "a value that went is not among the extremes");
 	}
 	for (int i = 0; i < change->nvalues; i++)
 	{
 		const WeightedValue *came = &change->values[i];
 
-		if (!complete && compare_extremes(type, came->value, bound) > 0)
+		if (bounded && compare_extremes(type, came->value, bound) > 0)
 			break;
-		for (int64 times = 0; times < Min(came->weight, EXTREMES_KEPT); times++)
-			put_into_list(type, values, &length, came->value);
+		for (int64 times = 0; times < came->weight && times <= EXTREMES_KEPT; times++)
+			put_into_list(type, &extremes, came->value);
 	}
-	if (length == 0 && nvalues > 0)
+	if (extremes.length == 0 && !extremes.complete)
 		return COMBINE_EXHAUSTED;
-
-	{
-		Datum after = make_list(type, values, length);
-		bool same = value_same_image(&type->column, *list, false, after, false);
-
-		*list = after;
-		return same ? COMBINE_SAME : COMBINE_CHANGED;
-	}
+	*list = make_list(type, &extremes);
+	return value_same_image(&type->column, old, false, *list, false) ? COMBINE_SAME
+																	 : COMBINE_CHANGED;
 }
 
 static Datum
 merge_lists(const AccumulatorType *type, Datum a, Datum b)
 {
-	Datum merged[EXTREMES_KEPT];
-	int count_a;
-	int count_b;
-	Datum *values_a = list_values(type, a, &count_a);
-	Datum *values_b = list_values(type, b, &count_b);
-	int i = 0;
-	int j = 0;
-	int length = 0;
+	Extremes merged;
+	Extremes other;
 
-	while (length < EXTREMES_KEPT && (i < count_a || j < count_b))
+	read_list(type, a, &merged);
+	read_list(type, b, &other);
+	for (int i = 0; i < other.length; i++)
 	{
-		if (j == count_b || (i < count_a && compare_extremes(type, values_a[i], values_b[j]) <= 0))
-			merged[length++] = values_a[i++];
-		else
-			merged[length++] = values_b[j++];
+		if (merged.length == EXTREMES_KEPT &&
+			compare_extremes(type, other.values[i], merged.values[EXTREMES_KEPT - 1]) >= 0)
+			break;
+		put_into_list(type, &merged, other.values[i]);
 	}
-	return make_list(type, merged, length);
+	merged.complete = true;
+	return make_list(type, &merged);
+}
+
+/* A statement gives the extremes without saying whether there are more. */
+static Datum
+mark_incomplete(const AccumulatorType *type, Datum list)
+{
+	Extremes extremes;
+
+	if (ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(list)), ARR_DIMS(DatumGetArrayTypeP(list))) <
+		EXTREMES_KEPT)
+		return list;
+	read_list(type, list, &extremes);
+	extremes.complete = false;
+	return make_list(type, &extremes);
 }
 
 /* --- all kinds ------------------------------------------------------------------------ */
@@ -410,8 +425,7 @@ accumulator_add(const AccumulatorType *type, AccumulatorChange *change, Datum va
 }
 
 CombineResult
-accumulator_combine(const AccumulatorType *type, Datum *value, AccumulatorChange *change,
-					int64 nvalues)
+accumulator_combine(const AccumulatorType *type, Datum *value, AccumulatorChange *change)
 {
 	Datum old = *value;
 
@@ -434,7 +448,7 @@ accumulator_combine(const AccumulatorType *type, Datum *value, AccumulatorChange
 																			  : COMBINE_CHANGED;
 		case ACC_SMALLEST:
 		case ACC_LARGEST:
-			return combine_extremes(type, value, change, nvalues);
+			return combine_extremes(type, value, change);
 		case ACC_DISTINCT:
 		case ACC_RECOMPUTED:
 			break;
@@ -461,4 +475,14 @@ accumulator_merge(const AccumulatorType *type, Datum a, Datum b)
 	}
 	elog(ERROR, "parts of accumulator of kind %d cannot be added up", type->spec->kind);
 	return (Datum) 0;
+}
+
+Datum
+accumulator_from_sql(const AccumulatorType *type, Datum value, bool *isnull)
+{
+	if (*isnull)
+		return accumulator_initial(type, isnull);
+	if (type->spec->kind == ACC_SMALLEST || type->spec->kind == ACC_LARGEST)
+		return mark_incomplete(type, value);
+	return value;
 }

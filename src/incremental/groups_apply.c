@@ -247,33 +247,20 @@ is_gone(const Applying *applying, const ViewGroup *group)
 	return !applying->spec->is_global && DatumGetInt64(group->values[0]) == 0;
 }
 
-/* Counts come before the extremes whose values they count. */
 static void
 combine_group(Applying *applying, ViewGroup *group)
 {
-	const AccumulatorType *types = applying->state->accumulators;
-
-	for (int pass = 0; pass < 2; pass++)
+	for (int i = 0; i < applying->spec->naccumulators; i++)
 	{
-		for (int i = 0; i < applying->spec->naccumulators; i++)
-		{
-			int counted_by = types[i].counted_by;
-			int64 nvalues = counted_by < 0 ? 0 : DatumGetInt64(group->values[counted_by]);
-			CombineResult result;
+		const AccumulatorType *type = &applying->state->accumulators[i];
+		CombineResult result = COMBINE_EXHAUSTED;
 
-			if ((counted_by >= 0) != (pass == 1))
-				continue;
-			if (types[i].spec->kind == ACC_RECOMPUTED)
-			{
-				group->anew = bms_add_member(group->anew, i);
-				continue;
-			}
-			result = accumulator_combine(&types[i], &group->values[i], &group->changes[i], nvalues);
-			if (result == COMBINE_EXHAUSTED)
-				group->anew = bms_add_member(group->anew, i);
-			if (result == COMBINE_CHANGED)
-				group->changed = true;
-		}
+		if (type->spec->kind != ACC_RECOMPUTED)
+			result = accumulator_combine(type, &group->values[i], &group->changes[i]);
+		if (result == COMBINE_EXHAUSTED)
+			group->anew = bms_add_member(group->anew, i);
+		if (result == COMBINE_CHANGED)
+			group->changed = true;
 	}
 }
 
@@ -447,8 +434,7 @@ set_result(Applying *applying, ViewGroup *group, int accumulator, Datum value, b
 	const AccumulatorType *type = &applying->state->accumulators[accumulator];
 	MemoryContext old = MemoryContextSwitchTo(applying->context);
 
-	if (isnull)
-		value = accumulator_initial(type, &isnull);
+	value = accumulator_from_sql(type, value, &isnull);
 	if (!value_same_image(&type->column,
 						  group->values[accumulator],
 						  group->value_nulls[accumulator],

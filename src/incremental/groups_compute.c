@@ -110,8 +110,12 @@ put_group(Computing *computing, int64 n, const Datum *keys, const bool *key_null
 	nulls[0] = false;
 	memcpy(row + 1, keys, sizeof(Datum) * nkeys);
 	memcpy(nulls + 1, key_nulls, sizeof(bool) * nkeys);
-	memcpy(row + 1 + nkeys, values, sizeof(Datum) * computing->naccumulators);
-	memcpy(nulls + 1 + nkeys, value_nulls, sizeof(bool) * computing->naccumulators);
+	for (int i = 0; i < computing->naccumulators; i++)
+	{
+		nulls[1 + nkeys + i] = value_nulls[i];
+		row[1 + nkeys + i] = accumulator_from_sql(
+			&computing->state->accumulators[i], values[i], &nulls[1 + nkeys + i]);
+	}
 	tuplestore_putvalues(computing->g, computing->g_desc, row, nulls);
 }
 
@@ -280,10 +284,14 @@ complete_groups(Computing *computing)
 	for (int64 i = 0; i < computing->count; i++)
 	{
 		ViewGroup *group = results.groups[i];
+		MemoryContext old;
 
 		CHECK_FOR_INTERRUPTS();
+		old = MemoryContextSwitchTo(computing->row_context);
 		put_group(
 			computing, group->n, group->keys, group->key_nulls, group->values, group->value_nulls);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(computing->row_context);
 	}
 	pfree(results.groups);
 	pfree(known);

@@ -48,7 +48,6 @@ typedef struct AccumulatorType
 	const Accumulator *spec;
 	ValueType column;
 	ValueType value;
-	int counted_by; /* of extremes: the accumulator that counts their values */
 } AccumulatorType;
 
 typedef struct WeightedValue
@@ -83,11 +82,14 @@ extern Datum accumulator_initial(const AccumulatorType *type, bool *isnull);
 extern void
 accumulator_add(const AccumulatorType *type, AccumulatorChange *change, Datum value, int64 weight);
 
-/* Replaces *value by what it is after the change; of extremes, nvalues is their count then. */
-extern CombineResult accumulator_combine(const AccumulatorType *type, Datum *value,
-										 AccumulatorChange *change, int64 nvalues);
+/* Replaces *value by what it is after the change. */
+extern CombineResult
+accumulator_combine(const AccumulatorType *type, Datum *value, AccumulatorChange *change);
 
-/* Adds up two parts of one group, of which none is NULL; of a full computation. */
+/* What the state keeps of a statement's result. */
+extern Datum accumulator_from_sql(const AccumulatorType *type, Datum value, bool *isnull);
+
+/* Adds up two parts of one group that statements gave; none is NULL. */
 extern Datum accumulator_merge(const AccumulatorType *type, Datum a, Datum b);
 
 /* --- the tables (groups_state.c) ---------------------------------------------- */
