@@ -105,8 +105,7 @@ is_not_null(Node *node, Query *query)
 		{
 			RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
 
-			return rte->rtekind == RTE_RELATION &&
-				   compat_column_is_not_null(rte->relid, var->varattno);
+			return rte->rtekind == RTE_RELATION && compat_column_is_not_null(rte->relid, var->varattno);
 		}
 	return false;
 }

@@ -44,7 +44,7 @@
 
 typedef struct Statement
 {
-	uint64 hash; /* of text and magnitudes */
+	uint64 hash; /* of text, and of the stores' columns and magnitudes */
 	char *sql;
 	CachedPlanSource *source;
 } Statement;
@@ -112,8 +112,14 @@ statement_hash(const char *sql, const NamedStore *stores, int nstores)
 	uint64 hash = hash_bytes_extended((const unsigned char *) sql, strlen(sql), 0);
 
 	for (int i = 0; i < nstores; i++)
+	{
+		TupleDesc desc = stores[i].desc;
+
 		hash =
 			hash_combine64(hash, order_of_magnitude(tuplestore_tuple_count(stores[i].store)) + 1);
+		for (int j = 0; j < desc->natts; j++)
+			hash = hash_combine64(hash, TupleDescAttr(desc, j)->atttypid);
+	}
 	return hash;
 }
 
