@@ -435,6 +435,18 @@ compat_extend_by(Relation rel, uint32 *count)
 		(relid), (stmt), InvalidOid, InvalidOid, InvalidOid, false, false, true, false, true)
 #endif
 
+/* 16 may truncate a table as its owner.  Neither is sent to subscribers. */
+#include "commands/tablecmds.h"
+#if PG_VERSION_NUM >= 160000
+#define compat_truncate(rel) \
+	ExecuteTruncateGuts(     \
+		list_make1(rel), list_make1_oid(RelationGetRelid(rel)), NIL, DROP_RESTRICT, false, false)
+#else
+#define compat_truncate(rel) \
+	ExecuteTruncateGuts(     \
+		list_make1(rel), list_make1_oid(RelationGetRelid(rel)), NIL, DROP_RESTRICT, false)
+#endif
+
 /* 18 writes what does not return before a declaration instead of after it. */
 #if PG_VERSION_NUM < 180000
 #define pg_noreturn __attribute__((noreturn))

@@ -98,9 +98,10 @@ extern int64 rowlog_bytes(Oid relid);
 /*
  * Deletes what every valid view in pgopt.incremental_state has read, gives up
  * views whose part of a log passed the limit, and ends the capture of what no
- * managed view needs.  Takes no lock that it has to wait for.  In a transaction
- * of its own.
+ * managed view needs.  Queues for no lock; returns false if one that could not
+ * be had has left a capture for the next call to end.  The caller begins and
+ * commits a transaction for it.
  */
-extern void rowlog_maintain(void);
+extern bool rowlog_maintain(void);
 
 #endif /* PGOPT_ROWLOG_H */

@@ -9,7 +9,7 @@
  *
  * Locks: SHARE ROW EXCLUSIVE on the relation, which waits for its writers to
  * end, then ACCESS EXCLUSIVE on the log where its columns change; in this
- * order, each under pgopt.refresh_lock_timeout.
+ * order, each under pgopt.refresh_lock_timeout, and without standing in a queue.
  */
 #include "pgopt.h"
 
@@ -30,6 +30,7 @@
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_publication.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "catalog/toasting.h"
@@ -40,6 +41,7 @@
 #include "commands/trigger.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/array.h"
@@ -48,13 +50,17 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "compat.h"
 #include "core.h"
 #include "rowlog_internal.h"
 
-#define TRIGGER_NAME "pgopt_log"
+#define TRIGGER_NAME  "pgopt_log"
+
+#define LOCK_PAUSE_US 1000
 
 Oid
 rowlog_function(void)
@@ -80,98 +86,131 @@ rowlog_find_log(Oid relid)
 	return OidIsValid(nsp) ? get_relname_relid(NameStr(name), nsp) : InvalidOid;
 }
 
-/* Waits for no longer than pgopt.refresh_lock_timeout. */
+/*
+ * Asks again and again rather than queue: whoever comes while a request waits
+ * in a queue waits behind it.
+ */
+bool
+rowlog_poll_lock(Oid relid, LOCKMODE lockmode, int milliseconds)
+{
+	TimestampTz start = GetCurrentTimestamp();
+
+	while (!ConditionalLockRelationOid(relid, lockmode))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), milliseconds))
+			return false;
+		pg_usleep(LOCK_PAUSE_US);
+	}
+	return true;
+}
+
 static bool
 lock_in_time(Oid relid, LOCKMODE lockmode)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	int save_nestlevel = NewGUCNestLevel();
-	volatile bool locked = false;
-
-	settings_set_lock_timeout(pgopt_refresh_lock_timeout);
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		LockRelationOid(relid, lockmode);
-		ReleaseCurrentSubTransaction();
-		locked = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-			ReThrowError(error);
-		FlushErrorState();
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	AtEOXact_GUC(false, save_nestlevel);
-	return locked;
+	/* Zero waits without limit. */
+	return rowlog_poll_lock(
+		relid, lockmode, pgopt_refresh_lock_timeout > 0 ? pgopt_refresh_lock_timeout : INT_MAX);
 }
 
 /* --- may it be captured? ------------------------------------------------------ */
 
+/*
+ * Logs are tables, and a publication of all tables would publish them: to
+ * subscribers that have no such tables, and stop for it.
+ */
 char *
-rowlog_why_not(Oid relid, Oid owner, const Bitmapset *columns)
+rowlog_publication(void)
 {
-	Relation rel = try_relation_open(relid, AccessShareLock);
-	char *name;
+	Relation publications = table_open(PublicationRelationId, AccessShareLock);
+	SysScanDesc scan = systable_beginscan(publications, InvalidOid, false, NULL, 0, NULL);
 	char *answer = NULL;
+	HeapTuple tuple;
+
+	while (answer == NULL && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_publication form = (Form_pg_publication) GETSTRUCT(tuple);
+
+		if (form->puballtables)
+			answer = psprintf("publication %s FOR ALL TABLES would publish its row log",
+							  quote_identifier(NameStr(form->pubname)));
+	}
+	systable_endscan(scan);
+	table_close(publications, AccessShareLock);
+	return answer;
+}
+
+static char *
+why_not_relation(Relation rel, Oid owner)
+{
+	char *publication = rowlog_publication();
+
+	if (publication != NULL)
+		return publication;
+	if (RelationGetRelid(rel) < FirstNormalObjectId)
+		return pstrdup("it belongs to the server");
+	if (RelationGetNamespace(rel) == get_namespace_oid(PGOPT_SCHEMA, true))
+		return pstrdup("it belongs to pgopt");
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		return pstrdup("it is temporary");
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
+		return pstrdup("it is unlogged: its rows may vanish in a crash");
+	if (rel->rd_rel->relkind == RELKIND_MATVIEW)
+		return NULL;
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		return pstrdup("it is neither a table nor a materialized view");
+	if (pg_class_aclcheck(RelationGetRelid(rel), owner, ACL_TRIGGER) != ACLCHECK_OK)
+		return psprintf("%s lacks the privilege TRIGGER on it",
+						quote_identifier(GetUserNameFromId(owner, false)));
+	return NULL;
+}
+
+static char *
+why_not_columns(Relation rel, const Bitmapset *columns)
+{
 	int column = -1;
 
-	if (rel == NULL)
-		return psprintf("relation with OID %u does not exist", relid);
-	name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
-	if (relid < FirstNormalObjectId)
-		answer = psprintf("%s belongs to the server", name);
-	else if (RelationGetNamespace(rel) == get_namespace_oid(PGOPT_SCHEMA, true))
-		answer = psprintf("%s belongs to pgopt", name);
-	else if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_MATVIEW)
-		answer = psprintf("%s is neither a table nor a materialized view", name);
-	else if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
-		answer = psprintf("%s is temporary", name);
-	else if (rel->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED)
-		answer = psprintf("%s is unlogged: its rows may vanish in a crash", name);
-	else if (rel->rd_rel->relkind == RELKIND_RELATION &&
-			 pg_class_aclcheck(relid, owner, ACL_TRIGGER) != ACLCHECK_OK)
-		answer = psprintf("%s lacks the privilege TRIGGER on %s",
-						  quote_identifier(GetUserNameFromId(owner, false)),
-						  name);
-	else if (LOG_FIXED_COLUMNS + 2 * bms_num_members(columns) > MaxHeapAttributeNumber)
-		answer = psprintf("too many columns of %s are read", name);
-
-	while (answer == NULL && (column = bms_next_member(columns, column)) >= 0)
+	while ((column = bms_next_member(columns, column)) >= 0)
 	{
 		AttrNumber attnum = column + FirstLowInvalidHeapAttributeNumber;
 		Form_pg_attribute att;
 
 		if (attnum <= 0 || attnum > RelationGetNumberOfAttributes(rel))
-		{
-			answer = psprintf("a system column of %s, or its whole row, is read", name);
-			break;
-		}
+			return pstrdup("a system column, or a row as a whole, is read");
 		att = TupleDescAttr(RelationGetDescr(rel), attnum - 1);
 		if (compat_is_virtual(att))
-			answer = psprintf("column %s of %s is virtual", NameStr(att->attname), name);
+			return psprintf("column %s is virtual", quote_identifier(NameStr(att->attname)));
 	}
+	if (LOG_FIXED_COLUMNS + 2 * bms_num_members(columns) > MaxHeapAttributeNumber)
+		return pstrdup("too many columns are read");
+	return NULL;
+}
+
+char *
+rowlog_why_not(Oid relid, Oid owner, const Bitmapset *columns)
+{
+	Relation rel = try_relation_open(relid, AccessShareLock);
+	char *answer;
+
+	if (rel == NULL)
+		return pstrdup("it does not exist");
+	answer = why_not_relation(rel, owner);
+	if (answer == NULL)
+		answer = why_not_columns(rel, columns);
 	relation_close(rel, AccessShareLock);
 	return answer;
 }
 
+/*
+ * To the snapshot in use it must have been captured, too: changes that came
+ * before are not in the log.
+ */
 bool
 rowlog_covers(Oid relid, const Bitmapset *columns)
 {
 	Relation rel = try_relation_open(relid, AccessShareLock);
 	const LogShape *shape;
+	int log_columns = MaxHeapAttributeNumber;
 	bool answer;
 	int column = -1;
 
@@ -179,8 +218,14 @@ rowlog_covers(Oid relid, const Bitmapset *columns)
 		return false;
 	shape = shape_get(rel);
 	answer = shape->is_captured;
+	if (answer && ActiveSnapshotSet())
+		answer = rowlog_visible_log(relid, GetActiveSnapshot(), &log_columns) == shape->log;
 	while (answer && (column = bms_next_member(columns, column)) >= 0)
-		answer = shape_find_pair(shape, column + FirstLowInvalidHeapAttributeNumber) >= 0;
+	{
+		int pair = shape_find_pair(shape, column + FirstLowInvalidHeapAttributeNumber);
+
+		answer = pair >= 0 && LOG_NEW(pair) <= log_columns;
+	}
 	relation_close(rel, AccessShareLock);
 	return answer;
 }
@@ -580,12 +625,13 @@ rowlog_ensure(Oid relid, const Bitmapset *columns)
 }
 
 void
-capture_end(Oid relid, Oid log)
+capture_end(Oid relid)
 {
 	PgoptSpi spi;
 	Oid types[] = {OIDOID};
 	Datum values[] = {ObjectIdGetDatum(relid)};
 	Relation rel = try_relation_open(relid, NoLock);
+	Oid log = rowlog_find_log(relid);
 
 	pgopt_spi_begin(&spi);
 	if (rel != NULL)
@@ -613,13 +659,13 @@ capture_end(Oid relid, Oid log)
 bool
 rowlog_drop(Oid relid)
 {
-	Oid log = rowlog_find_log(relid);
+	Oid log;
 
 	if (!lock_in_time(relid, AccessExclusiveLock))
 		return false;
 	log = rowlog_find_log(relid);
 	if (OidIsValid(log) && !lock_in_time(log, AccessExclusiveLock))
 		return false;
-	capture_end(relid, log);
+	capture_end(relid);
 	return true;
 }

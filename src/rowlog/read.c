@@ -226,8 +226,8 @@ trigger_xmin(Oid relid, Snapshot snapshot)
 }
 
 /* The log that the snapshot sees: one that was made anew has not all that the one before had. */
-static Oid
-visible_log(Oid relid, Snapshot snapshot)
+Oid
+rowlog_visible_log(Oid relid, Snapshot snapshot, int *ncolumns)
 {
 	Relation classes = table_open(RelationRelationId, AccessShareLock);
 	ScanKeyData keys[2];
@@ -247,7 +247,10 @@ visible_log(Oid relid, Snapshot snapshot)
 	scan = systable_beginscan(classes, ClassNameNspIndexId, true, snapshot, 2, keys);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple))
+	{
 		log = ((Form_pg_class) GETSTRUCT(tuple))->oid;
+		*ncolumns = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	}
 	systable_endscan(scan);
 	table_close(classes, AccessShareLock);
 	return log;
@@ -256,8 +259,10 @@ visible_log(Oid relid, Snapshot snapshot)
 int64
 rowlog_mark(Oid relid, Snapshot snapshot)
 {
-	uint32 parts[] = {
-		class_xmin(relid, snapshot), trigger_xmin(relid, snapshot), visible_log(relid, snapshot)};
+	int ncolumns;
+	uint32 parts[] = {class_xmin(relid, snapshot),
+					  trigger_xmin(relid, snapshot),
+					  rowlog_visible_log(relid, snapshot, &ncolumns)};
 
 	return (int64) hash_bytes_extended((const unsigned char *) parts, sizeof(parts), 0);
 }

@@ -70,6 +70,9 @@ extern LogShape *shape_get(Relation rel);
 /* Opens the log with a lock on it; NULL where there is none. */
 extern Relation shape_open_log(Relation rel, LOCKMODE lockmode, LogShape **shape);
 
+/* A log's index on xid. */
+extern Oid rowlog_index(Relation log);
+
 /* Index of the pair that holds a column, or -1. */
 extern int shape_find_pair(const LogShape *shape, AttrNumber attnum);
 
@@ -86,7 +89,16 @@ extern void rowlog_log_name(Oid relid, NameData *name);
 extern Oid rowlog_find_log(Oid relid);
 extern Trigger *rowlog_find_trigger(Relation rel);
 
-/* Ends the capture; the caller holds AccessExclusiveLock on the relation, if it is there, and on the log. */
-extern void capture_end(Oid relid, Oid log);
+/* The log that a snapshot sees, and its number of columns. */
+extern Oid rowlog_visible_log(Oid relid, Snapshot snapshot, int *ncolumns);
+
+/* Takes a lock without queueing for it; false if it could not be had in this time. */
+extern bool rowlog_poll_lock(Oid relid, LOCKMODE lockmode, int milliseconds);
+
+/* What a publication of all tables would do to logs, palloc'd; NULL where there is none. */
+extern char *rowlog_publication(void);
+
+/* Ends the capture; the caller holds AccessExclusiveLock on the relation and on its log, where they exist. */
+extern void capture_end(Oid relid);
 
 #endif /* PGOPT_ROWLOG_INTERNAL_H */

@@ -79,13 +79,20 @@ logged_column(TupleDesc desc, Form_pg_attribute column)
 	return attnum;
 }
 
+Oid
+rowlog_index(Relation log)
+{
+	List *indexes = RelationGetIndexList(log);
+
+	return linitial_oid(indexes);
+}
+
 static void
 shape_fill(LogShape *shape, Relation rel, Relation log)
 {
 	MemoryContext old = MemoryContextSwitchTo(shape->context);
 	TupleDesc desc = RelationGetDescr(log);
-	List *indexes = RelationGetIndexList(log);
-	Relation index = index_open(linitial_oid(indexes), AccessShareLock);
+	Relation index = index_open(rowlog_index(log), AccessShareLock);
 
 	shape->log = RelationGetRelid(log);
 	shape->index = RelationGetRelid(index);
