@@ -588,15 +588,10 @@ compat_column_is_not_null(Oid relid, AttrNumber attnum)
 
 /* 16 tells in Vars which outer joins may make them null, and keeps permissions apart. */
 #if PG_VERSION_NUM >= 160000
-#define compat_clear_nulling(var) ((var)->varnullingrels = NULL)
-#define compat_selected_columns(query, rte) \
-	((rte)->perminfoindex == 0              \
-		 ? NULL                             \
-		 : getRTEPermissionInfo((query)->rteperminfos, (RangeTblEntry *) (rte))->selectedCols)
+#define compat_clear_nulling(var)                   ((var)->varnullingrels = NULL)
 #define compat_flatten_join_alias_vars(query, node) flatten_join_alias_vars(NULL, (query), (node))
 #else
 #define compat_clear_nulling(var)                   ((void) (var))
-#define compat_selected_columns(query, rte)         ((rte)->selectedCols)
 #define compat_flatten_join_alias_vars(query, node) flatten_join_alias_vars((query), (node))
 #endif
 

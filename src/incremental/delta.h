@@ -54,13 +54,15 @@ typedef struct Factor
 	Relids rtis;   /* range table entries that an item stands for; NULL for a condition */
 	List *columns; /* of Var *: what the columns of an item's store are; NIL for a table's */
 
-	/* of an EXISTS condition: how its change is joined (delta_exists.c) */
+	/*
+	 * Of an EXISTS condition (delta_exists.c).  Either these conditions, with
+	 * Params for the columns of the store, join rows to the changes of whether
+	 * there is a match; or matches are counted for each row that passes them.
+	 */
 	bool negated;
-	List *keys;        /* of Expr *: conditions with Params for the store's columns */
-	List *outer_quals; /* of Node *: conditions that concern no row of the subquery */
-	Query *matching;   /* instead of keys: counts the rows that match, after the change */
-	Query *changed;    /* and what the change made of their number */
-	Node *candidate;   /* 1 where a changed row may match */
+	List *keys;      /* of Node * */
+	Query *matching; /* SELECT n: rows that match now */
+	Query *changed;  /* SELECT s: how many more these are than before */
 } Factor;
 
 typedef struct Product
@@ -96,6 +98,12 @@ extern bool delta_gather(Level *level, Node *jointree, Product *product);
 extern bool delta_gather_quals(Level *level, Node *quals, Product *product);
 
 /* --- delta_steps.c: statements --------------------------------------------------- */
+
+/* A store in a query's range table; named once the query is complete. */
+extern int delta_add_entry(Compiler *compiler, Query *query, int store);
+extern void delta_name_columns(Compiler *compiler, Query *query, int rti, int store);
+extern Var *delta_column(Compiler *compiler, int rti, int store, int column);
+extern Node *delta_weight(int rti);
 
 /*
  * The query whose rows are the term of these factors: outputs, then the weight.

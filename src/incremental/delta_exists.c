@@ -11,13 +11,16 @@
  */
 #include "pgopt.h"
 
+#include "catalog/pg_aggregate.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
@@ -105,54 +108,115 @@ is_not_null(Node *node, Query *query)
 		{
 			RangeTblEntry *rte = rt_fetch(var->varno, query->rtable);
 
-			return rte->rtekind == RTE_RELATION && compat_column_is_not_null(rte->relid, var->varattno);
+			return rte->rtekind == RTE_RELATION &&
+				   compat_column_is_not_null(rte->relid, var->varattno);
 		}
-	return false;
-}
-
-/* Can a comparison of these rows be null? */
-static bool
-may_be_null(Level *level, SubLink *sublink, Query *query)
-{
-	FillSublink fill = {.targets = query->targetList};
-	ListCell *lc;
-
-	foreach(lc, make_ands_implicit((Expr *) sublink->testexpr))
-	{
-		OpExpr *op = lfirst(lc);
-		Node *inner;
-
-		if (!IsA(op, OpExpr) || list_length(op->args) != 2 || !op_strict(op->opno) ||
-			!op_mergejoinable(op->opno, exprType(linitial(op->args))))
-			return true;
-		inner = fill_sublink(lsecond(op->args), &fill);
-		if (!is_not_null(linitial(op->args), level->query) || !is_not_null(inner, query))
-			return true;
-	}
 	return false;
 }
 
 /*
  * The comparison in ANY and ALL as a condition of the subquery.  A row that is
- * neither equal nor different counts against NOT IN, and against ALL.
+ * neither equal nor different counts against NOT ... ANY, and against ALL.
  */
 static Node *
-sublink_condition(Level *level, SubLink *sublink, Query *query, bool negated)
+sublink_condition(SubLink *sublink, Node *test, bool negated)
 {
-	FillSublink fill = {.targets = query->targetList};
-	Node *test = copyObject(sublink->testexpr);
 	BooleanTest *result;
 
-	IncrementVarSublevelsUp(test, 1, 0);
-	test = fill_sublink(test, &fill);
-	if (sublink->subLinkType == ANY_SUBLINK && (!negated || !may_be_null(level, sublink, query)))
+	if (sublink->subLinkType == ANY_SUBLINK && !negated)
 		return test;
 	result = makeNode(BooleanTest);
 	result->arg = (Expr *) test;
 	result->booltesttype = sublink->subLinkType == ANY_SUBLINK ? IS_NOT_FALSE
 						   : negated                           ? IS_FALSE
 															   : IS_NOT_TRUE;
+	result->location = -1;
 	return (Node *) result;
+}
+
+/* Adds the condition that (no) row of a query exists for which this is true. */
+static bool
+add_exists(Level *level, Query *query, Node *condition, bool negated, Node *after, Product *product)
+{
+	Factor *factor;
+
+	query = copyObject(query);
+	if (condition != NULL)
+		query->jointree->quals = (Node *) make_ands_explicit(
+			list_concat(make_ands_implicit((Expr *) query->jointree->quals),
+						make_ands_implicit((Expr *) copyObject(condition))));
+	factor = delta_exists(level, query, negated, after != NULL ? after : delta_not_exists(query));
+	if (factor == NULL)
+		return false;
+	product->factors = lappend(product->factors, factor);
+	return true;
+}
+
+static Node *
+is_null(Node *node)
+{
+	NullTest *test = makeNode(NullTest);
+
+	test->arg = (Expr *) copyObject(node);
+	test->nulltesttype = IS_NULL;
+	test->location = -1;
+	return (Node *) test;
+}
+
+static Node *
+raised(Node *node)
+{
+	node = copyObject(node);
+	IncrementVarSublevelsUp(node, 1, 0);
+	return node;
+}
+
+/*
+ * x NOT IN (a query that gives y): no y is x, none is NULL, and if x is NULL
+ * there is none.  In this form indexes can serve it, and keys give its change.
+ */
+static bool
+gather_not_in(Level *level, OpExpr *test, Query *query, Product *product)
+{
+	FillSublink fill = {.targets = query->targetList};
+	Node *outer = linitial(test->args);
+	Node *inner = fill_sublink(lsecond(test->args), &fill);
+
+	if (!add_exists(level, query, fill_sublink(raised((Node *) test), &fill), true, NULL, product))
+		return false;
+	if (!is_not_null(inner, query) &&
+		!add_exists(level, query, is_null(inner), true, NULL, product))
+		return false;
+	return is_not_null(outer, level->query) ||
+		   add_exists(level, query, is_null(raised(outer)), true, NULL, product);
+}
+
+static bool
+is_equality(OpExpr *op)
+{
+	Oid type = exprType(linitial(op->args));
+
+	return op_strict(op->opno) &&
+		   (op_mergejoinable(op->opno, type) || op_hashjoinable(op->opno, type));
+}
+
+/* x <> ALL means NOT x = ANY. */
+static void
+simplify_all(SubLink *sublink, bool *negated)
+{
+	OpExpr *op = (OpExpr *) sublink->testexpr;
+	OpExpr *equality;
+
+	if (sublink->subLinkType != ALL_SUBLINK || !IsA(op, OpExpr) || list_length(op->args) != 2)
+		return;
+	equality = copyObject(op);
+	equality->opno = get_negator(op->opno);
+	equality->opfuncid = InvalidOid;
+	if (!OidIsValid(equality->opno) || !is_equality(equality))
+		return;
+	sublink->subLinkType = ANY_SUBLINK;
+	sublink->testexpr = (Node *) equality;
+	*negated = !*negated;
 }
 
 bool
@@ -161,9 +225,9 @@ delta_gather_sublink(Level *level, Node *qual, Product *product)
 	bool negated = false;
 	Node *node = qual;
 	SubLink *sublink = NULL;
+	FillSublink fill;
 	Query *query;
-	Node *after = qual;
-	Factor *factor;
+	Node *test;
 
 	while (is_notclause(node))
 	{
@@ -171,7 +235,7 @@ delta_gather_sublink(Level *level, Node *qual, Product *product)
 		node = (Node *) get_notclausearg((Expr *) node);
 	}
 	if (IsA(node, SubLink))
-		sublink = (SubLink *) node;
+		sublink = copyObject((SubLink *) node);
 	if (sublink == NULL || delta_reads_tables(sublink->testexpr) ||
 		(sublink->subLinkType != EXISTS_SUBLINK && sublink->subLinkType != ANY_SUBLINK &&
 		 sublink->subLinkType != ALL_SUBLINK))
@@ -179,29 +243,26 @@ delta_gather_sublink(Level *level, Node *qual, Product *product)
 						   "write it as conditions joined by AND, or as a join",
 						   "a subquery in a condition other than EXISTS, IN, ANY or ALL");
 
-	query = copyObject(castNode(Query, sublink->subselect));
+	query = castNode(Query, sublink->subselect);
 	if (query->setOperations != NULL)
 		query = wrap_query(query);
-	if (sublink->subLinkType != EXISTS_SUBLINK)
-	{
-		Node *condition = sublink_condition(level, sublink, query, negated);
-		List *quals = make_ands_implicit((Expr *) query->jointree->quals);
+	if (sublink->subLinkType == EXISTS_SUBLINK)
+		return add_exists(level, query, NULL, negated, qual, product);
 
-		query->jointree->quals =
-			(Node *) make_ands_explicit(list_concat(quals, make_ands_implicit((Expr *) condition)));
-		/* equal to NOT IN here, and an index can serve it */
-		if (sublink->subLinkType == ANY_SUBLINK && negated && !IsA(condition, BooleanTest))
-			after = delta_not_exists(query);
-	}
-	/* all are matched where none is not */
-	if (sublink->subLinkType == ALL_SUBLINK)
-		negated = !negated;
+	simplify_all(sublink, &negated);
+	if (sublink->subLinkType == ANY_SUBLINK && negated && IsA(sublink->testexpr, OpExpr) &&
+		is_equality((OpExpr *) sublink->testexpr))
+		return gather_not_in(level, (OpExpr *) sublink->testexpr, query, product);
 
-	factor = delta_exists(level, query, negated, after);
-	if (factor == NULL)
-		return false;
-	product->factors = lappend(product->factors, factor);
-	return true;
+	fill.targets = query->targetList;
+	test = fill_sublink(raised(sublink->testexpr), &fill);
+	/* ALL is true where no row says otherwise */
+	return add_exists(level,
+					  query,
+					  sublink_condition(sublink, test, negated),
+					  negated ^ (sublink->subLinkType == ALL_SUBLINK),
+					  qual,
+					  product);
 }
 
 /* --- keys ---------------------------------------------------------------------------- */
@@ -210,6 +271,7 @@ typedef struct Match
 {
 	List *inner; /* of Node *: what of the subquery is compared */
 	List *keys;  /* of Node *: the comparisons, with Params for inner ones */
+	List *equal; /* of Node *: the comparisons as they are */
 	List *outer; /* of Node *: conditions about the row outside alone */
 } Match;
 
@@ -220,16 +282,30 @@ same_collation(Oid collation, Oid other)
 		   (get_collation_isdeterministic(collation) && get_collation_isdeterministic(other));
 }
 
+/* Stands for the column of a store that holds an expression. */
+static Param *
+column_param(Node *expr, int column)
+{
+	Param *param = makeNode(Param);
+
+	param->paramkind = PARAM_EXEC;
+	param->paramid = column;
+	param->paramtype = exprType(expr);
+	param->paramtypmod = exprTypmod(expr);
+	param->paramcollid = exprCollation(expr);
+	param->location = -1;
+	return param;
+}
+
 /* Is it an equality that groups the subquery's side as GROUP BY does? */
 static bool
 add_key(Match *match, OpExpr *op)
 {
-	for (int side = 0; side < 2; side++)
+	for (int side = 0; side < 2 && is_equality(op); side++)
 	{
 		Node *inner = list_nth(op->args, side);
 		Node *outer = list_nth(op->args, 1 - side);
 		TypeCacheEntry *type;
-		Param *param;
 		OpExpr *key;
 
 		if (contain_vars_of_level(inner, 1) || !contain_vars_of_level(inner, 0) ||
@@ -237,31 +313,25 @@ add_key(Match *match, OpExpr *op)
 			!same_collation(op->inputcollid, exprCollation(inner)))
 			continue;
 		type = lookup_type_cache(exprType(inner), TYPECACHE_EQ_OPR);
-		if (!OidIsValid(type->eq_opr) || !op_strict(op->opno) ||
-			!equality_ops_are_compatible(op->opno, type->eq_opr))
+		if (!OidIsValid(type->eq_opr) || !equality_ops_are_compatible(op->opno, type->eq_opr))
 			continue;
 
 		match->inner = lappend(match->inner, inner);
-		param = makeNode(Param);
-		param->paramkind = PARAM_EXEC;
-		param->paramid = list_length(match->inner);
-		param->paramtype = exprType(inner);
-		param->paramtypmod = exprTypmod(inner);
-		param->paramcollid = exprCollation(inner);
-		param->location = -1;
 		key = copyObject(op);
-		lfirst(list_nth_cell(key->args, side)) = param;
+		lfirst(list_nth_cell(key->args, side)) = column_param(inner, list_length(match->inner));
 		IncrementVarSublevelsUp((Node *) key, -1, 1);
 		match->keys = lappend(match->keys, key);
+		match->equal = lappend(match->equal, op);
 		return true;
 	}
 	return false;
 }
 
-/* Takes the conditions that refer to the row outside apart; false if keys cannot say it. */
+/* Takes the conditions that refer to the row outside apart; false if keys do not say it all. */
 static bool
 find_keys(List *quals, Match *match)
 {
+	bool complete = true;
 	ListCell *lc;
 
 	foreach(lc, quals)
@@ -277,9 +347,9 @@ find_keys(List *quals, Match *match)
 		}
 		else if (!IsA(qual, OpExpr) || list_length(((OpExpr *) qual)->args) != 2 ||
 				 !add_key(match, (OpExpr *) qual))
-			return false;
+			complete = false;
 	}
-	return true;
+	return complete;
 }
 
 /* --- changes of keys --------------------------------------------------------------------- */
@@ -360,22 +430,16 @@ of_store(int store, List *inner)
 	{
 		Node *expr = lfirst(lc);
 		TypeCacheEntry *type = lookup_type_cache(exprType(expr), TYPECACHE_EQ_OPR);
-		Param *param = makeNode(Param);
 
-		param->paramkind = PARAM_EXEC;
-		param->paramid = foreach_current_index(lc) + 1;
-		param->paramtype = exprType(expr);
-		param->paramtypmod = exprTypmod(expr);
-		param->paramcollid = exprCollation(expr);
-		param->location = -1;
-		factor->keys = lappend(factor->keys,
-							   make_opclause(type->eq_opr,
-											 BOOLOID,
-											 false,
-											 (Expr *) copyObject(expr),
-											 (Expr *) param,
-											 InvalidOid,
-											 exprCollation(expr)));
+		factor->keys =
+			lappend(factor->keys,
+					make_opclause(type->eq_opr,
+								  BOOLOID,
+								  false,
+								  (Expr *) copyObject(expr),
+								  (Expr *) column_param(expr, foreach_current_index(lc) + 1),
+								  InvalidOid,
+								  exprCollation(expr)));
 	}
 	return factor;
 }
@@ -415,6 +479,125 @@ emit_distinct_keys(Level *level, Product *product, List *inner, int changes)
 					 group_by(list_length(inner)));
 	delta_add_step(compiler, sql.data, target, bms_make_singleton(changes));
 	return target;
+}
+
+/* --- counted matches ------------------------------------------------------------------- */
+
+static Query *
+query_of(RangeTblEntry *rte, List *quals)
+{
+	Query *query = makeNode(Query);
+	RangeTblRef *ref = makeNode(RangeTblRef);
+
+	ref->rtindex = 1;
+	query->commandType = CMD_SELECT;
+	query->rtable = list_make1(rte);
+	query->jointree =
+		makeFromExpr(list_make1(ref), quals == NIL ? NULL : (Node *) make_ands_explicit(quals));
+	return query;
+}
+
+static void
+select_aggregate(Query *query, Oid function, Oid type, Node *argument)
+{
+	Aggref *aggregate = makeNode(Aggref);
+	Node *result = (Node *) aggregate;
+
+	aggregate->aggfnoid = function;
+	aggregate->aggtype = type;
+	aggregate->aggkind = AGGKIND_NORMAL;
+	aggregate->aggsplit = AGGSPLIT_SIMPLE;
+	aggregate->aggno = aggregate->aggtransno = -1;
+	aggregate->location = -1;
+	if (argument == NULL)
+		aggregate->aggstar = true;
+	else
+	{
+		aggregate->aggargtypes = list_make1_oid(exprType(argument));
+		aggregate->args = list_make1(makeTargetEntry((Expr *) argument, 1, NULL, false));
+		/* over no rows a sum is NULL */
+		result = (Node *) makeNode(CoalesceExpr);
+		((CoalesceExpr *) result)->coalescetype = INT8OID;
+		((CoalesceExpr *) result)->args = list_make2(
+			coerce_to_target_type(NULL,
+								  (Node *) aggregate,
+								  type,
+								  INT8OID,
+								  -1,
+								  COERCION_EXPLICIT,
+								  COERCE_EXPLICIT_CAST,
+								  -1),
+			makeConst(
+				INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(0), false, FLOAT8PASSBYVAL));
+		((CoalesceExpr *) result)->location = -1;
+	}
+	query->hasAggs = true;
+	query->targetList = list_make1(makeTargetEntry((Expr *) result, 1, pstrdup("n"), false));
+}
+
+typedef struct ToStore
+{
+	Compiler *compiler;
+	List *columns;
+	int store;
+} ToStore;
+
+static Node *
+vars_to_store(Node *node, ToStore *to)
+{
+	ListCell *lc;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && ((Var *) node)->varlevelsup == 0)
+	{
+		foreach(lc, to->columns)
+			if (equal(node, lfirst(lc)))
+				return (Node *) delta_column(
+					to->compiler, 1, to->store, foreach_current_index(lc) + 1);
+		elog(ERROR, "a compared column is not in the store");
+	}
+	return expression_tree_mutator(node, vars_to_store, to);
+}
+
+/* A query over a store of changes instead of the subquery, with these of its conditions. */
+static Query *
+over_store(ToStore *to, List *quals)
+{
+	Query *scratch = makeNode(Query);
+	Query *query;
+
+	(void) delta_add_entry(to->compiler, scratch, to->store);
+	delta_name_columns(to->compiler, scratch, 1, to->store);
+	query = query_of(linitial(scratch->rtable), (List *) vars_to_store((Node *) quals, to));
+	return query;
+}
+
+/*
+ * Matches are counted for each row outside that a changed row may match; with no
+ * equality among the conditions, that is all the rows that one does match.
+ */
+static bool
+count_matches(Level *level, Product *product, Match *match, Factor *factor)
+{
+	ToStore to = {.compiler = level->compiler};
+	List *near = match->equal != NIL ? match->equal : product->outer;
+	SubLink *candidate = makeNode(SubLink);
+
+	to.columns = delta_vars((Node *) product->outer, 0);
+	to.store = delta_add_store(level->compiler, to.columns);
+	if (!delta_emit(level, product, NULL, to.columns, to.store))
+		return false;
+
+	factor->store = to.store;
+	factor->matching = copyObject(level->query);
+	select_aggregate(factor->matching, F_COUNT_, INT8OID, NULL);
+	factor->changed = over_store(&to, product->outer);
+	select_aggregate(factor->changed, F_SUM_INT8, NUMERICOID, delta_weight(1));
+	candidate->subLinkType = EXISTS_SUBLINK;
+	candidate->subselect = (Node *) over_store(&to, near);
+	factor->keys = lappend(match->outer, candidate);
+	return true;
 }
 
 /* --- the factor ------------------------------------------------------------------------------ */
@@ -459,12 +642,7 @@ delta_exists(Level *level, Query *query, bool negated, Node *after)
 	if (!delta_gather(&inside, (Node *) query->jointree, &product))
 		return NULL;
 	if (!find_keys(product.outer, &match))
-	{
-		(void) plan_refuse(compiler->plan,
-						   "compare by equality",
-						   "a subquery that is matched by more than equality");
-		return NULL;
-	}
+		return count_matches(&inside, &product, &match, factor) ? factor : NULL;
 	changes = emit_key_changes(&inside, &product, match.inner);
 	if (changes == NO_STORE)
 		return NULL;

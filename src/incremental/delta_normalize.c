@@ -14,7 +14,6 @@
  */
 #include "pgopt.h"
 
-#include "access/htup_details.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -24,7 +23,6 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
-#include "utils/acl.h"
 #include "utils/lsyscache.h"
 
 #include "delta.h"
@@ -243,33 +241,8 @@ refuse_clauses(IncrementalPlan *plan, Query *query, bool top)
 	return true;
 }
 
-/* A query reads views with the rights of their owners; its changes are read with those of its own. */
 static bool
-check_privilege(IncrementalPlan *plan, Query *query, RangeTblEntry *rte)
-{
-	Bitmapset *columns = compat_selected_columns(query, rte);
-	int column = -1;
-
-	if (pg_class_aclcheck(rte->relid, plan->owner, ACL_SELECT) == ACLCHECK_OK)
-		return true;
-	while ((column = bms_next_member(columns, column)) >= 0)
-	{
-		AttrNumber attno = column + FirstLowInvalidHeapAttributeNumber;
-
-		if (attno <= 0 ||
-			pg_attribute_aclcheck(rte->relid, attno, plan->owner, ACL_SELECT) != ACLCHECK_OK)
-			break;
-	}
-	if (column < 0 && columns != NULL)
-		return true;
-	return plan_refuse(plan,
-					   "grant SELECT on the table to the owner of the materialized view",
-					   "table %s is read with the rights of a view's owner",
-					   get_rel_name(rte->relid));
-}
-
-static bool
-check_relation(IncrementalPlan *plan, Query *query, RangeTblEntry *rte)
+check_relation(IncrementalPlan *plan, RangeTblEntry *rte)
 {
 	char relkind = get_rel_relkind(rte->relid);
 
@@ -282,7 +255,7 @@ check_relation(IncrementalPlan *plan, Query *query, RangeTblEntry *rte)
 		case RELKIND_RELATION:
 		case RELKIND_PARTITIONED_TABLE:
 		case RELKIND_MATVIEW:
-			return check_privilege(plan, query, rte);
+			return true;
 		case RELKIND_FOREIGN_TABLE:
 			return plan_refuse(plan,
 							   NULL,
@@ -385,30 +358,59 @@ delta_blank_unused(Query *query)
 			blank(lfirst(lc));
 }
 
-/* Names of joins hide those of their tables, which Vars now refer to. */
-static void
-unname_joins(Query *query, Node *node)
+static List *
+numbers_to(int n)
 {
+	List *result = NIL;
+
+	for (int i = 1; i <= n; i++)
+		result = lappend_int(result, i);
+	return result;
+}
+
+/*
+ * Joins without names, which hide those of their tables, and without USING,
+ * whose operator would be looked for again: their conditions are there as such.
+ * Of an entry's columns only the number is still looked at.
+ */
+static int
+make_joins_plain(Query *query, Node *node)
+{
+	JoinExpr *join = (JoinExpr *) node;
+	RangeTblEntry *rte;
 	ListCell *lc;
+	int left;
+	int right;
 
 	if (IsA(node, FromExpr))
-	{
 		foreach(lc, ((FromExpr *) node)->fromlist)
-			unname_joins(query, lfirst(lc));
-	}
-	else if (IsA(node, JoinExpr))
-	{
-		JoinExpr *join = (JoinExpr *) node;
-		RangeTblEntry *rte = rt_fetch(join->rtindex, query->rtable);
+			(void) make_joins_plain(query, lfirst(lc));
+	if (!IsA(node, JoinExpr))
+		return 0;
 
-		join->alias = rte->alias = NULL;
-		join->join_using_alias = rte->join_using_alias = NULL;
-		/* their number is all that is still looked at */
-		foreach(lc, rte->joinaliasvars)
-			lfirst(lc) = makeNullConst(INT4OID, -1, InvalidOid);
-		unname_joins(query, join->larg);
-		unname_joins(query, join->rarg);
+	rte = rt_fetch(join->rtindex, query->rtable);
+	left = make_joins_plain(query, join->larg);
+	right = make_joins_plain(query, join->rarg);
+	if (IsA(join->larg, JoinExpr))
+		rte->joinleftcols = numbers_to(left);
+	if (IsA(join->rarg, JoinExpr))
+		rte->joinrightcols = numbers_to(right);
+	list_sort(rte->joinleftcols, list_int_cmp);
+	list_sort(rte->joinrightcols, list_int_cmp);
+
+	join->usingClause = NIL;
+	join->isNatural = false;
+	join->alias = rte->alias = NULL;
+	join->join_using_alias = rte->join_using_alias = NULL;
+	rte->joinmergedcols = 0;
+	rte->joinaliasvars = NIL;
+	rte->eref->colnames = NIL;
+	foreach(lc, list_concat_copy(rte->joinleftcols, rte->joinrightcols))
+	{
+		rte->joinaliasvars = lappend(rte->joinaliasvars, makeNullConst(INT4OID, -1, InvalidOid));
+		rte->eref->colnames = lappend(rte->eref->colnames, makeString(pstrdup("unused")));
 	}
+	return list_length(rte->joinaliasvars);
 }
 
 /* The items of an inner join, and its conditions. */
@@ -458,9 +460,9 @@ is_simple(Query *subquery)
 
 /* Puts the parts of a subquery into its parent's FROM and WHERE. */
 static Query *
-pull_up(Query *query, ListCell *item)
+pull_up(Query *query, int item)
 {
-	int rti = lfirst_node(RangeTblRef, item)->rtindex;
+	int rti = list_nth_node(RangeTblRef, query->jointree->fromlist, item)->rtindex;
 	RangeTblEntry *entry = rt_fetch(rti, query->rtable);
 	RangeTblEntry *original = copyObject(entry);
 	Query *subquery = original->subquery;
@@ -479,11 +481,11 @@ pull_up(Query *query, ListCell *item)
 		}
 
 	blank(entry);
-	lfirst(item) = makeFromExpr(NIL, NULL);
+	lfirst(list_nth_cell(query->jointree->fromlist, item)) = makeFromExpr(NIL, NULL);
 	query = (Query *) compat_ReplaceVarsFromTargetList(
 		(Node *) query, rti, original, subquery->targetList);
 	query->rtable = list_concat(query->rtable, subquery->rtable);
-	query->jointree->fromlist = lappend(query->jointree->fromlist, subquery->jointree);
+	lfirst(list_nth_cell(query->jointree->fromlist, item)) = subquery->jointree;
 	query->hasSubLinks |= subquery->hasSubLinks;
 	return query;
 }
@@ -509,7 +511,7 @@ pull_up_subqueries(Query *query)
 			rte = rt_fetch(lfirst_node(RangeTblRef, lc)->rtindex, query->rtable);
 			if (rte->rtekind == RTE_SUBQUERY && is_simple(rte->subquery))
 			{
-				*query = *pull_up(query, lc);
+				*query = *pull_up(query, foreach_current_index(lc));
 				found = true;
 				break;
 			}
@@ -549,9 +551,14 @@ typedef struct SublinkWalk
 
 /* Clauses that make no difference to whether rows exist. */
 static void
-simplify_exists(Query *query)
+simplify_exists(Query *query, bool exists)
 {
+	Const *limit = (Const *) eval_const_expressions(NULL, query->limitCount);
+
 	query->sortClause = NIL;
+	if (exists && limit != NULL && IsA(limit, Const) && query->limitOffset == NULL &&
+		(limit->constisnull || DatumGetInt64(limit->constvalue) > 0))
+		query->limitCount = NULL;
 	if (query->setOperations != NULL || query->hasTargetSRFs)
 		return;
 	if (!query->hasDistinctOn)
@@ -576,7 +583,7 @@ normalize_sublinks(Node *node, SublinkWalk *walk)
 			return true;
 		if (sublink->subLinkType == EXISTS_SUBLINK || sublink->subLinkType == ANY_SUBLINK ||
 			sublink->subLinkType == ALL_SUBLINK)
-			simplify_exists(query);
+			simplify_exists(query, sublink->subLinkType == EXISTS_SUBLINK);
 		else if (delta_reads_tables((Node *) query))
 			walk->failed = !plan_refuse(
 				walk->plan, "join the subquery instead", "a subquery that stands for a value");
@@ -649,11 +656,11 @@ normalize_query(IncrementalPlan *plan, Query *query, bool top)
 	{
 		RangeTblEntry *rte = lfirst(lc);
 
-		if (rte->rtekind == RTE_RELATION && !check_relation(plan, query, rte))
+		if (rte->rtekind == RTE_RELATION && !check_relation(plan, rte))
 			return false;
 	}
 	compat_forget_permissions(query);
-	unname_joins(query, (Node *) query->jointree);
+	(void) make_joins_plain(query, (Node *) query->jointree);
 
 	if (!normalize_subqueries(plan, query))
 		return false;

@@ -4,7 +4,6 @@
  */
 #include "pgopt.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -12,27 +11,17 @@
 #include "parser/parser.h"
 #include "parser/parse_oper.h"
 #include "parser/parsetree.h"
-#include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/guc.h"
 #include "utils/ruleutils.h"
 
 #include "delta.h"
 
 /* --- text ------------------------------------------------------------------------ */
 
-/* A query's text, which means the same under search_path = pg_catalog. */
+/* A query's text, under the search_path that plan_compile() has set. */
 char *
 delta_deparse(Query *query)
 {
-	int nesting = NewGUCNestLevel();
-	char *sql;
-
-	(void) set_config_option(
-		"search_path", "pg_catalog", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	sql = pg_get_querydef(copyObject(query), false);
-	AtEOXact_GUC(true, nesting);
-	return sql;
+	return pg_get_querydef(copyObject(query), false);
 }
 
 /* --- stores in FROM ----------------------------------------------------------------- */
@@ -42,8 +31,8 @@ delta_deparse(Query *query)
  * name.  Its first column is the weight here, since a table's store may get
  * more columns later: only names matter in the end.
  */
-static int
-add_store_entry(Compiler *compiler, Query *query, int store)
+int
+delta_add_entry(Compiler *compiler, Query *query, int store)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 
@@ -55,8 +44,8 @@ add_store_entry(Compiler *compiler, Query *query, int store)
 	return list_length(query->rtable);
 }
 
-static void
-name_store_columns(Compiler *compiler, Query *query, int rti, int store)
+void
+delta_name_columns(Compiler *compiler, Query *query, int rti, int store)
 {
 	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 
@@ -65,16 +54,16 @@ name_store_columns(Compiler *compiler, Query *query, int rti, int store)
 		rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("c%d", i)));
 }
 
-static Var *
-store_column(Compiler *compiler, int rti, int store, int column)
+Var *
+delta_column(Compiler *compiler, int rti, int store, int column)
 {
 	ColumnType *type = &delta_store(compiler, store)->columns[column - 1];
 
 	return makeVar(rti, column + 1, type->type, type->typmod, type->collation, 0);
 }
 
-static Node *
-store_weight(int rti)
+Node *
+delta_weight(int rti)
 {
 	return (Node *) makeVar(rti, 1, INT8OID, -1, InvalidOid, 0);
 }
@@ -128,7 +117,7 @@ replacement(Var *var, Replace *replace)
 			}
 		if (column == 0)
 			elog(ERROR, "column %d of entry %d is not in its store", var->varattno, var->varno);
-		result = store_column(replace->compiler, rti, factor->store, column);
+		result = delta_column(replace->compiler, rti, factor->store, column);
 		result->varlevelsup = replace->level;
 		return (Node *) result;
 	}
@@ -174,7 +163,7 @@ fill_params(Node *node, Fill *fill)
 	if (node == NULL)
 		return NULL;
 	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
-		return (Node *) store_column(
+		return (Node *) delta_column(
 			fill->compiler, fill->rti, fill->store, ((Param *) node)->paramid);
 	return expression_tree_mutator(node, fill_params, fill);
 }
@@ -208,6 +197,86 @@ put_lateral_last(Query *query)
 	query->jointree->fromlist = list_concat(first, last);
 }
 
+/* A subquery of one bigint that is computed for each row. */
+static Node *
+add_count(Query *query, Query *count)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+
+	rte->rtekind = RTE_SUBQUERY;
+	rte->subquery = copyObject(count);
+	rte->lateral = true;
+	rte->inFromCl = true;
+	rte->alias = makeAlias("m", list_make1(makeString("n")));
+	rte->eref = copyObject(rte->alias);
+	query->rtable = lappend(query->rtable, rte);
+	add_item(query, list_length(query->rtable));
+	return (Node *) makeVar(list_length(query->rtable), 1, INT8OID, -1, InvalidOid, 0);
+}
+
+static Node *
+at_most_one(Node *node)
+{
+	MinMaxExpr *result = makeNode(MinMaxExpr);
+
+	result->minmaxtype = INT8OID;
+	result->op = IS_LEAST;
+	result->args = list_make2(
+		node,
+		makeConst(
+			INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(1), false, FLOAT8PASSBYVAL));
+	result->location = -1;
+	return (Node *) result;
+}
+
+/* 1 where matches came to a row that had none, -1 where it lost its last. */
+static Node *
+add_counts(Query *query, Factor *factor, List **quals)
+{
+	Node *now = add_count(query, factor->matching);
+	Node *change = add_count(query, factor->changed);
+	Node *is = at_most_one(now);
+	Node *was = at_most_one(operation("-", copyObject(now), change));
+
+	*quals = lappend(*quals, operation("<>", is, was));
+	return operation("-", copyObject(is), copyObject(was));
+}
+
+/* Puts a changed factor into a term; gives its weight. */
+static Node *
+add_changed(Compiler *compiler, Query *query, Factor *factor, int rti, List **quals)
+{
+	Fill fill = {.compiler = compiler, .store = factor->store, .rti = rti};
+
+	if (factor->matching != NULL)
+	{
+		*quals = list_concat_copy(*quals, factor->keys);
+		return add_counts(query, factor, quals);
+	}
+	add_item(query, rti);
+	*quals = list_concat(*quals, (List *) fill_params((Node *) factor->keys, &fill));
+	return delta_weight(rti);
+}
+
+static void
+add_target(Query *query, Expr *expr, char *name)
+{
+	int number = list_length(query->targetList) + 1;
+
+	query->targetList = lappend(query->targetList, makeTargetEntry(expr, number, name, false));
+}
+
+static int
+list_position(const List *list, const void *datum)
+{
+	ListCell *lc;
+
+	foreach(lc, list)
+		if (lfirst(lc) == datum)
+			return foreach_current_index(lc);
+	return -1;
+}
+
 Query *
 delta_term(Level *level, const Product *product, const List *changed, Relids nulled, List *outputs)
 {
@@ -226,53 +295,210 @@ delta_term(Level *level, const Product *product, const List *changed, Relids nul
 
 	replace.first = list_length(query->rtable) + 1;
 	foreach(lc, changed)
-	{
-		Factor *factor = lfirst(lc);
+		(void) delta_add_entry(compiler, query, ((Factor *) lfirst(lc))->store);
 
-		rti = add_store_entry(compiler, query, factor->store);
-		weight = weight == NULL ? store_weight(rti) : operation("*", weight, store_weight(rti));
-		negative ^= factor->negated;
-	}
 	foreach(lc, product->factors)
 	{
 		Factor *factor = lfirst(lc);
-		Fill fill = {.compiler = compiler, .store = factor->store, .rti = replace.first};
-		ListCell *lc2;
+		int place = list_position(changed, factor);
+		Node *factor_weight;
 
-		if (!list_member_ptr(changed, factor))
+		if (place < 0)
 		{
 			query->jointree->fromlist = list_concat(query->jointree->fromlist, factor->after);
 			quals = list_concat(quals, factor->quals);
 			continue;
 		}
-		foreach(lc2, changed)
-			if (lfirst(lc2) == factor)
-				fill.rti = replace.first + foreach_current_index(lc2);
-		add_item(query, fill.rti);
-		quals = list_concat(quals, (List *) fill_params((Node *) factor->keys, &fill));
+		factor_weight = add_changed(compiler, query, factor, replace.first + place, &quals);
+		weight = weight == NULL ? factor_weight : operation("*", weight, factor_weight);
+		negative ^= factor->negated;
 	}
 	if (negative)
 		weight = operation("-", NULL, weight);
+
 	foreach(lc, outputs)
-		query->targetList = lappend(query->targetList,
-									makeTargetEntry(lfirst(lc),
-													foreach_current_index(lc) + 1,
-													psprintf("c%d", foreach_current_index(lc) + 1),
-													false));
-	if (weight != NULL)
-		query->targetList = lappend(
-			query->targetList,
-			makeTargetEntry((Expr *) weight, list_length(outputs) + 1, pstrdup("w"), false));
+		add_target(query, lfirst(lc), psprintf("c%d", foreach_current_index(lc) + 1));
+	add_target(query, (Expr *) weight, pstrdup("w"));
 	if (quals != NIL)
 		query->jointree->quals = (Node *) make_ands_explicit(quals);
 	put_lateral_last(query);
 
+	/* before, since nothing is known of what is in no item */
+	delta_blank_unused(query);
 	query = query_tree_mutator(query, replace_vars, &replace, 0);
 	rti = replace.first;
 	foreach(lc, changed)
-		name_store_columns(compiler, query, rti++, ((Factor *) lfirst(lc))->store);
-	delta_blank_unused(query);
+		delta_name_columns(compiler, query, rti++, ((Factor *) lfirst(lc))->store);
 	return query;
+}
+
+/* --- products of many factors ---------------------------------------------------------------- */
+
+static Relids
+varnos(Node *node)
+{
+	Relids result = NULL;
+	ListCell *lc;
+
+	foreach(lc, delta_vars(node, 0))
+		result = bms_add_member(result, lfirst_node(Var, lc)->varno);
+	return result;
+}
+
+/* Is there a condition that joins it to those entries, and to no others? */
+static bool
+joins_to(const Factor *factor, Relids entries, const List *quals)
+{
+	ListCell *lc;
+
+	foreach(lc, quals)
+	{
+		Relids used = varnos(lfirst(lc));
+
+		if (bms_overlap(used, factor->rtis) && bms_overlap(used, entries) &&
+			bms_is_subset(used, bms_union(factor->rtis, entries)))
+			return true;
+	}
+	return false;
+}
+
+/* A condition that is about those entries only, or else a table that is joined to them. */
+static Factor *
+next_factor(const List *changing, const List *chosen, Relids entries, const List *quals)
+{
+	Factor *any = NULL;
+	Factor *joined = NULL;
+	ListCell *lc;
+
+	foreach(lc, changing)
+	{
+		Factor *factor = lfirst(lc);
+
+		if (list_member_ptr(chosen, factor))
+			continue;
+		if (factor->rtis == NULL)
+		{
+			if (bms_is_subset(varnos((Node *) factor->quals), entries))
+				return factor;
+			continue;
+		}
+		if (joined == NULL && joins_to(factor, entries, quals))
+			joined = factor;
+		if (any == NULL)
+			any = factor;
+	}
+	return joined != NULL ? joined : any;
+}
+
+/* Vars of some entries that the rest of a product needs. */
+static List *
+needed_of(Level *level, const Product *rest, Relids entries, List *outputs)
+{
+	List *vars = delta_vars((Node *) outputs, 0);
+	List *result = NIL;
+	ListCell *lc;
+
+	vars = list_concat_unique(vars, delta_vars((Node *) rest->quals, 0));
+	foreach(lc, rest->factors)
+	{
+		Factor *factor = lfirst(lc);
+		int rti = -1;
+
+		vars = list_concat_unique(vars, delta_vars((Node *) factor->quals, 0));
+		vars = list_concat_unique(vars, delta_vars((Node *) factor->keys, 0));
+		while ((rti = bms_next_member(factor->rtis, rti)) >= 0)
+			vars =
+				list_concat_unique(vars, delta_entry_vars(rt_fetch(rti, level->query->rtable), 0));
+	}
+	foreach(lc, vars)
+		if (bms_is_member(lfirst_node(Var, lc)->varno, entries))
+			result = lappend(result, lfirst(lc));
+	return result;
+}
+
+static void
+add_factor(Product *part, Factor *one, Factor *factor)
+{
+	part->factors = lappend(part->factors, factor);
+	one->rtis = bms_add_members(one->rtis, factor->rtis);
+	one->after = list_concat(one->after, factor->after);
+	one->quals = list_concat(one->quals, factor->quals);
+}
+
+/* The first that refers to nothing else than those entries. */
+static Factor *
+next_constant(Level *level, const List *constant, Relids entries)
+{
+	ListCell *lc;
+
+	foreach(lc, constant)
+	{
+		Factor *factor = lfirst(lc);
+		Relids used = varnos((Node *) factor->quals);
+		int rti = -1;
+
+		while ((rti = bms_next_member(factor->rtis, rti)) >= 0)
+		{
+			RangeTblEntry *rte = rt_fetch(rti, level->query->rtable);
+			ListCell *lc2;
+
+			foreach(lc2, delta_entry_vars(rte, 0))
+				used = bms_add_member(used, lfirst_node(Var, lc2)->varno);
+		}
+		if (bms_is_subset(used, bms_union(entries, factor->rtis)))
+			return factor;
+	}
+	return NULL;
+}
+
+/*
+ * Makes about half of the factors that change one, with a store for its change.
+ * Lists of VALUES and the like are in it only if they are all that is in the way.
+ */
+static bool
+fold_factors(Level *level, Product *product, List *changing, Relids nulled, List *outputs,
+			 Product *folded)
+{
+	int wanted = Min(MAX_CHANGING_FACTORS, (list_length(changing) + 2) / 2);
+	Product part = {0};
+	Factor *one = palloc0(sizeof(Factor));
+	List *constant = list_difference_ptr(product->factors, changing);
+	int chosen = 0;
+	ListCell *lc;
+
+	while (chosen < wanted)
+	{
+		Factor *factor =
+			next_factor(changing, part.factors, bms_union(one->rtis, nulled), product->quals);
+
+		if (factor != NULL)
+			chosen++;
+		else if ((factor = next_constant(level, constant, one->rtis)) != NULL)
+			constant = list_delete_ptr(constant, factor);
+		else
+			break;
+		add_factor(&part, one, factor);
+	}
+	if (chosen < 2)
+		return plan_refuse(level->compiler->plan, NULL, "too many conditions about other tables");
+	foreach(lc, product->quals)
+	{
+		Node *qual = lfirst(lc);
+
+		if (bms_is_subset(varnos(qual), one->rtis))
+			part.quals = lappend(part.quals, qual);
+		else
+			folded->quals = lappend(folded->quals, qual);
+	}
+	one->quals = list_concat(one->quals, part.quals);
+	foreach(lc, product->factors)
+		if (!list_member_ptr(part.factors, lfirst(lc)))
+			folded->factors = lappend(folded->factors, lfirst(lc));
+
+	one->columns = needed_of(level, folded, one->rtis, outputs);
+	one->store = delta_add_store(level->compiler, one->columns);
+	folded->factors = lcons(one, folded->factors);
+	return delta_emit(level, &part, nulled, one->columns, one->store);
 }
 
 bool
@@ -282,13 +508,17 @@ delta_emit(Level *level, Product *product, Relids nulled, List *outputs, int tar
 	List *changing = NIL;
 	ListCell *lc;
 
+	check_stack_depth();
 	foreach(lc, product->factors)
 		if (((Factor *) lfirst(lc))->store != NO_STORE)
 			changing = lappend(changing, lfirst(lc));
 	if (list_length(changing) > MAX_CHANGING_FACTORS)
-		return plan_refuse(
-			compiler->plan, NULL, "more than %d tables are joined", MAX_CHANGING_FACTORS);
+	{
+		Product folded = {0};
 
+		return fold_factors(level, product, changing, nulled, outputs, &folded) &&
+			   delta_emit(level, &folded, nulled, outputs, target);
+	}
 	for (uint32 set = 1; set < (uint32) 1 << list_length(changing); set++)
 	{
 		List *changed = NIL;
