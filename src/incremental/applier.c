@@ -421,26 +421,6 @@ make_changes(RowApplier *applier)
 
 /* --- replacing all rows ------------------------------------------------------------------- */
 
-/* Bytes of the rows to insert, by reading them once. */
-static int64
-inserted_bytes(RowApplier *applier)
-{
-	int64 bytes = 0;
-
-	while (tuplestore_gettupleslot(applier->inserts, true, false, applier->change))
-	{
-		bool should_free;
-		MinimalTuple tuple = ExecFetchSlotMinimalTuple(applier->change, &should_free);
-
-		CHECK_FOR_INTERRUPTS();
-		bytes += tuple->t_len;
-		if (should_free)
-			pfree(tuple);
-	}
-	tuplestore_rescan(applier->inserts);
-	return bytes;
-}
-
 static ItemPointer
 take_tag(RowEntry *entry)
 {
@@ -514,7 +494,7 @@ compare_with_view(RowApplier *applier)
 
 	row_key_find(applier->rel, &key);
 	if (all != NULL)
-		parts = row_table_parts(tuplestore_tuple_count(all), inserted_bytes(applier));
+		parts = row_table_parts(all, applier->change);
 	for (int part = 0; part < parts; part++)
 	{
 		RowTable *table = row_table_create(applier->desc, applier->natts, &key);

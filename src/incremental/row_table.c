@@ -24,6 +24,9 @@
 /* Bytes above which a value's content is not in the first hash. */
 #define LONG_VALUE 1024
 
+/* So many fit in any case. */
+#define FEW_ROWS 100
+
 /* Of an entry, besides its row: itself, its part of the hash table, chunk headers. */
 #define ENTRY_OVERHEAD (sizeof(RowEntry) + 2 * sizeof(RowBucket) + 32)
 
@@ -305,11 +308,25 @@ row_table_free(RowTable *table)
 
 /* A refresh is maintenance: it may take as much memory as that. */
 int
-row_table_parts(int64 rows, int64 bytes)
+row_table_parts(Tuplestorestate *store, TupleTableSlot *slot)
 {
-	double need = (double) bytes + (double) rows * ENTRY_OVERHEAD;
+	int64 rows = tuplestore_tuple_count(store);
+	int64 bytes = rows * ENTRY_OVERHEAD;
 
-	return 1 + (int) (need / ((double) maintenance_work_mem * 1024));
+	if (rows < FEW_ROWS)
+		return 1;
+	while (tuplestore_gettupleslot(store, true, false, slot))
+	{
+		bool should_free;
+		MinimalTuple tuple = ExecFetchSlotMinimalTuple(slot, &should_free);
+
+		CHECK_FOR_INTERRUPTS();
+		bytes += tuple->t_len;
+		if (should_free)
+			pfree(tuple);
+	}
+	tuplestore_rescan(store);
+	return 1 + (int) (bytes / ((int64) maintenance_work_mem * 1024));
 }
 
 /* --- keys -------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@
 #include "executor/tuptable.h"
 #include "storage/itemptr.h"
 #include "utils/relcache.h"
+#include "utils/tuplestore.h"
 
 /* The columns of a unique index by which a row of a view can be found. */
 typedef struct RowKey
@@ -69,8 +70,8 @@ extern void row_table_visit(RowTable *table, RowVisitor visit, void *arg);
 /* The row of an entry, until the next call or look-up. */
 extern TupleTableSlot *row_table_slot(RowTable *table, const RowEntry *entry);
 
-/* How many parts are needed for so many rows with so many bytes, and which one a row is in. */
-extern int row_table_parts(int64 rows, int64 bytes);
+/* In how many parts the rows of a store have to be taken (reads it), and which one a row is in. */
+extern int row_table_parts(Tuplestorestate *store, TupleTableSlot *slot);
 static inline int
 row_table_part(uint64 hash, int parts)
 {

@@ -28,8 +28,8 @@
 /* An index look-up costs about as much as scanning so many rows. */
 #define ROWS_SCANNED_PER_LOOKUP 8
 
-/* Fewer changes than this are not worth being measured before they are netted. */
-#define FEW_CHANGES 1000
+/* A view is taken to have so many rows as long as nobody has counted them. */
+#define UNCOUNTED_ROWS 1000
 
 typedef struct RowsChange
 {
@@ -57,28 +57,6 @@ weight_of(TupleTableSlot *slot, int natts)
 	bool isnull;
 
 	return DatumGetInt64(slot_getattr(slot, natts + 1, &isnull));
-}
-
-static int
-parts_needed(Tuplestorestate *delta, TupleTableSlot *slot)
-{
-	int64 rows = tuplestore_tuple_count(delta);
-	int64 bytes = 0;
-
-	if (rows < FEW_CHANGES)
-		return 1;
-	while (tuplestore_gettupleslot(delta, true, false, slot))
-	{
-		bool should_free;
-		MinimalTuple tuple = ExecFetchSlotMinimalTuple(slot, &should_free);
-
-		CHECK_FOR_INTERRUPTS();
-		bytes += tuple->t_len;
-		if (should_free)
-			pfree(tuple);
-	}
-	tuplestore_rescan(delta);
-	return row_table_parts(rows, bytes);
 }
 
 static void
@@ -210,8 +188,8 @@ static void
 find_rows(RowsChange *change)
 {
 	change->all_found = false;
-	if (OidIsValid(change->key.index) &&
-		change->went * ROWS_SCANNED_PER_LOOKUP < Max(change->rel->rd_rel->reltuples, FEW_CHANGES))
+	if (OidIsValid(change->key.index) && change->went * ROWS_SCANNED_PER_LOOKUP <
+											 Max(change->rel->rd_rel->reltuples, UNCOUNTED_ROWS))
 	{
 		change->all_found = true;
 		begin_lookups(change);
@@ -245,7 +223,7 @@ rows_apply(IncrementalPlan *plan, DeltaRun *run, Tuplestorestate *delta, RowAppl
 	RowsChange change = {.snapshot = run->snapshot, .applier = applier};
 	TupleDesc desc = run->descs[plan->program->result];
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	int parts = parts_needed(delta, slot);
+	int parts = row_table_parts(delta, slot);
 
 	change.rel = table_open(plan->matview, AccessShareLock);
 	change.natts = RelationGetNumberOfAttributes(change.rel);
