@@ -23,7 +23,6 @@
 #include "pgopt.h"
 
 #include "access/xact.h"
-#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -32,51 +31,14 @@
 #include "compat.h"
 #include "groups_private.h"
 
-/* A value of one group that an aggregate with DISTINCT gets more or less often than before. */
-typedef struct ValueChange
-{
-	ViewGroup *group;
-	uint64 hash;
-	Datum value;
-	bool isnull;
-	int64 change;
-	int64 count; /* in the state */
-	bool in_state;
-	ItemPointerData state_row;
-} ValueChange;
-
-typedef struct ValueEntry
-{
-	ValueChange *value;
-	char status;
-} ValueEntry;
-
-static bool
-same_value(const ValueType *type, const ValueChange *a, const ValueChange *b)
-{
-	return a->group == b->group && a->hash == b->hash &&
-		   value_equal(type, a->value, a->isnull, b->value, b->isnull);
-}
-
-#define SH_PREFIX            valuehash
-#define SH_ELEMENT_TYPE      ValueEntry
-#define SH_KEY_TYPE          ValueChange *
-#define SH_KEY               value
-#define SH_HASH_KEY(tb, key) murmurhash32((uint32) hash_combine64((key)->hash, (key)->group->hash))
-#define SH_EQUAL(tb, a, b)   same_value((tb)->private_data, (a), (b))
-#define SH_SCOPE             static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
 typedef struct Applying
 {
 	GroupsState *state;
 	const GroupSpec *spec;
 	MemoryContext context;
 	GroupTable *table;
-	valuehash_hash **values; /* by accumulator, of kind ACC_DISTINCT */
-	ViewGroup **groups;      /* those with changes, in the order of their hashes */
+	ValueChanges **values; /* by accumulator, of kind ACC_DISTINCT */
+	ViewGroup **groups;    /* those with changes, in the order of their hashes */
 	int64 ngroups;
 	int accumulator;   /* whose results are being received */
 	ViewGroup **asked; /* the groups that a statement was asked for, by number */
@@ -84,28 +46,6 @@ typedef struct Applying
 } Applying;
 
 /* --- gathering what changed ------------------------------------------------------------ */
-
-static void
-add_value(Applying *applying, int accumulator, ViewGroup *group, Datum value, bool isnull,
-		  int64 weight)
-{
-	const ValueType *type = &applying->state->accumulators[accumulator].value;
-	ValueChange probe = {
-		.group = group, .hash = value_hash(type, value, isnull), .value = value, .isnull = isnull};
-	ValueEntry *entry = valuehash_lookup(applying->values[accumulator], &probe);
-	bool found;
-
-	if (entry == NULL)
-	{
-		ValueChange *change = palloc(sizeof(ValueChange));
-
-		*change = probe;
-		if (!isnull)
-			change->value = value_copy(type, value);
-		entry = valuehash_insert(applying->values[accumulator], change, &found);
-	}
-	entry->value->change += weight;
-}
 
 static void
 add_row(Applying *applying, Datum *row, bool *nulls, int64 weight)
@@ -124,7 +64,7 @@ add_row(Applying *applying, Datum *row, bool *nulls, int64 weight)
 		bool isnull = input > 0 && nulls[input - 1];
 
 		if (type->spec->kind == ACC_DISTINCT)
-			add_value(applying, i, group, value, isnull, weight);
+			value_changes_add(applying->values[i], group, value, isnull, weight);
 		else if (!isnull)
 			accumulator_add(type, &group->changes[i], value, weight);
 	}
@@ -272,157 +212,6 @@ combine_groups(Applying *applying)
 		CHECK_FOR_INTERRUPTS();
 		combine_group(applying, applying->groups[i]);
 	}
-}
-
-/* --- values of aggregates with DISTINCT ------------------------------------------------------------ */
-
-static int
-compare_places(const void *a, const void *b)
-{
-	const ValueChange *va = *(ValueChange *const *) a;
-	const ValueChange *vb = *(ValueChange *const *) b;
-
-	if (va->group->id != vb->group->id)
-		return va->group->id < vb->group->id ? -1 : 1;
-	if (va->hash != vb->hash)
-		return (int64) va->hash < (int64) vb->hash ? -1 : 1;
-	return 0;
-}
-
-/* Values whose number changes, in the order of the index. */
-static ValueChange **
-list_values(valuehash_hash *hash, int64 *count)
-{
-	ValueChange **list =
-		MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ValueChange *) * (hash->members + 1));
-	valuehash_iterator iterator;
-	ValueEntry *entry;
-
-	*count = 0;
-	valuehash_start_iterate(hash, &iterator);
-	while ((entry = valuehash_iterate(hash, &iterator)) != NULL)
-	{
-		if (entry->value->change != 0)
-			list[(*count)++] = entry->value;
-	}
-	qsort(list, *count, sizeof(ValueChange *), compare_places);
-	return list;
-}
-
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64 ia = (*(ViewGroup *const *) a)->id;
-	int64 ib = (*(ViewGroup *const *) b)->id;
-
-	return ia < ib ? -1 : ia > ib;
-}
-
-static void
-load_value(valuehash_hash *hash, ViewGroup *group, TupleTableSlot *slot)
-{
-	ValueChange probe = {.group = group,
-						 .hash = DatumGetInt64(slot->tts_values[VALUE_HASH]),
-						 .value = slot->tts_values[VALUE_VALUE],
-						 .isnull = slot->tts_isnull[VALUE_VALUE]};
-	ValueEntry *entry = valuehash_lookup(hash, &probe);
-
-	if (entry == NULL)
-		return;
-	entry->value->in_state = true;
-	entry->value->state_row = slot->tts_tid;
-	entry->value->count = DatumGetInt64(slot->tts_values[VALUE_COUNT]);
-}
-
-/* Looks at all values; a group is found by its number. */
-static void
-load_all_values(Applying *applying, int accumulator)
-{
-	ViewGroup **by_id = MemoryContextAllocHuge(CurrentMemoryContext,
-											   sizeof(ViewGroup *) * Max(applying->ngroups, 1));
-	StateScan scan;
-	TupleTableSlot *slot;
-
-	memcpy(by_id, applying->groups, sizeof(ViewGroup *) * applying->ngroups);
-	qsort(by_id, applying->ngroups, sizeof(ViewGroup *), compare_ids);
-	state_scan_begin(&scan, &applying->state->values[accumulator], 0);
-	while ((slot = state_scan_next(&scan)) != NULL)
-	{
-		ViewGroup probe = {.id = DatumGetInt64(slot->tts_values[VALUE_ID])};
-		ViewGroup *key = &probe;
-		ViewGroup **found =
-			bsearch(&key, by_id, applying->ngroups, sizeof(ViewGroup *), compare_ids);
-
-		if (found != NULL)
-			load_value(applying->values[accumulator], *found, slot);
-	}
-	state_scan_end(&scan);
-	pfree(by_id);
-}
-
-static void
-load_values(Applying *applying, int accumulator, ValueChange **list, int64 count)
-{
-	StateTable *table = &applying->state->values[accumulator];
-	StateScan scan;
-	TupleTableSlot *slot;
-
-	if (state_scan_pays(table, count))
-	{
-		load_all_values(applying, accumulator);
-		return;
-	}
-	state_scan_begin(&scan, table, 2);
-	for (int64 i = 0; i < count; i++)
-	{
-		if (!list[i]->group->in_state || (i > 0 && compare_places(&list[i], &list[i - 1]) == 0))
-			continue;
-		state_scan_find(&scan, list[i]->group->id, (int64) list[i]->hash);
-		while ((slot = state_scan_next(&scan)) != NULL)
-			load_value(applying->values[accumulator], list[i]->group, slot);
-	}
-	state_scan_end(&scan);
-}
-
-static void
-write_value(StateTable *table, ValueChange *value)
-{
-	Datum row[VALUE_COLUMNS];
-	bool nulls[VALUE_COLUMNS] = {false};
-	int64 count = value->count + value->change;
-
-	if (count < 0)
-		elog(ERROR, "a count of values became " INT64_FORMAT, count);
-	row[VALUE_ID] = Int64GetDatum(value->group->id);
-	row[VALUE_HASH] = Int64GetDatum((int64) value->hash);
-	row[VALUE_VALUE] = value->value;
-	nulls[VALUE_VALUE] = value->isnull;
-	row[VALUE_COUNT] = Int64GetDatum(count);
-	if (!value->in_state)
-		state_row_insert(table, row, nulls);
-	else if (count == 0)
-		state_row_delete(table, &value->state_row);
-	else
-		state_row_update(table, &value->state_row, row, nulls);
-}
-
-static void
-apply_values(Applying *applying, int accumulator)
-{
-	int64 count;
-	ValueChange **list = list_values(applying->values[accumulator], &count);
-
-	load_values(applying, accumulator, list, count);
-	for (int64 i = 0; i < count; i++)
-	{
-		ValueChange *value = list[i];
-
-		CHECK_FOR_INTERRUPTS();
-		write_value(&applying->state->values[accumulator], value);
-		if (!value->in_state || value->count + value->change == 0)
-			value->group->anew = bms_add_member(value->group->anew, accumulator);
-	}
-	pfree(list);
 }
 
 /* --- computed anew ------------------------------------------------------------------------------------ */
@@ -650,7 +439,7 @@ compute_distincts(Applying *applying)
 	for (int i = 0; i < applying->spec->naccumulators; i++)
 	{
 		if (applying->values[i] != NULL)
-			apply_values(applying, i);
+			value_changes_write(applying->values[i], applying->groups, applying->ngroups);
 	}
 	CommandCounterIncrement();
 	PushCopiedSnapshot(GetActiveSnapshot());
@@ -759,12 +548,11 @@ begin_applying(Applying *applying, GroupsState *state)
 	applying->spec = spec;
 	applying->context = CurrentMemoryContext;
 	applying->table = group_table_create(state);
-	applying->values = palloc0(sizeof(valuehash_hash *) * spec->naccumulators);
+	applying->values = palloc0(sizeof(ValueChanges *) * spec->naccumulators);
 	for (int i = 0; i < spec->naccumulators; i++)
 	{
 		if (spec->accumulators[i].kind == ACC_DISTINCT)
-			applying->values[i] =
-				valuehash_create(CurrentMemoryContext, 256, &state->accumulators[i].value);
+			applying->values[i] = value_changes_create(state, i);
 	}
 }
 

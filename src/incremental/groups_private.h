@@ -7,6 +7,7 @@
  *		accumulate.c		what a group is made of: counts, sums, extremes
  *		groups_show.c		rows of the view from what groups are made of
  *		groups_apply.c		a change of the groups
+ *		groups_values.c		how often a group gives values to aggregates with DISTINCT
  *		groups_compute.c	all groups anew
  */
 #ifndef PGOPT_GROUPS_PRIVATE_H
@@ -211,6 +212,17 @@ extern ViewGroup *
 group_table_find(GroupTable *table, uint64 hash, Datum *keys, bool *nulls, bool create);
 extern int64 group_table_size(GroupTable *table);
 extern ViewGroup **group_table_list(GroupTable *table);
+
+/* --- values of aggregates with DISTINCT (groups_values.c) ---------------------------- */
+
+typedef struct ValueChanges ValueChanges;
+
+extern ValueChanges *value_changes_create(GroupsState *state, int accumulator);
+extern void
+value_changes_add(ValueChanges *changes, ViewGroup *group, Datum value, bool isnull, int64 weight);
+
+/* Brings the table up to date; groups are all that have changes, with their ids. */
+extern void value_changes_write(ValueChanges *changes, ViewGroup **groups, int64 ngroups);
 
 /* --- rows of the view (groups_show.c) ---------------------------------------------- */
 
