@@ -20,7 +20,6 @@
 
 #include <math.h>
 
-#include "access/xact.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_proc.h"
 #include "fmgr.h"
@@ -72,7 +71,6 @@ plan_explain_estimate(const AdvisorQuery *query, PlannedStmt **plan, double *cos
 	PlannedStmt *made;
 	PlanTree *tree;
 
-	XactReadOnly = true; /* until the subtransaction ends */
 	made = statement_plan(query);
 	if (cost != NULL)
 		*cost = made->planTree->total_cost;
@@ -176,7 +174,6 @@ run_now(void *arg)
 	instr_time start;
 	instr_time planning;
 
-	XactReadOnly = true; /* until the subtransaction ends */
 	INSTR_TIME_SET_CURRENT(start);
 	plan = statement_plan(review->query);
 	INSTR_TIME_SET_CURRENT(planning);

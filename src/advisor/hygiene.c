@@ -16,7 +16,6 @@
  */
 #include "pgopt.h"
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "commands/defrem.h"
@@ -27,7 +26,6 @@
 #include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "bloat.h"
@@ -252,39 +250,31 @@ add_idle(const Hygiene *hygiene, const RelationIndex *index, const IndexJudgemen
 
 /* --- bloat --------------------------------------------------------------------------- */
 
+typedef struct Judging
+{
+	const RelationIndex *index;
+	BloatJudgement *judgement;
+	bool bloated;
+} Judging;
+
+static void
+judge_bloat(void *arg)
+{
+	Judging *judging = arg;
+	BloatJudgement *judgement = judging->judgement;
+
+	judging->bloated =
+		bloat_judge_index(judging->index->oid, judging->index->table->oid, judgement) &&
+		judgement->remedy.sql != NULL && bloat_is_enough(judgement->low, &judgement->estimate);
+}
+
 /* A page that cannot be read is health's business. */
 static bool
 is_bloated(const RelationIndex *index, BloatJudgement *judgement)
 {
-	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool bloated = false;
+	Judging judging = {.index = index, .judgement = judgement};
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		bloated = bloat_judge_index(index->oid, index->table->oid, judgement) &&
-				  judgement->remedy.sql != NULL &&
-				  bloat_is_enough(judgement->low, &judgement->estimate);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		RollbackAndReleaseCurrentSubTransaction();
-		FlushErrorState();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		bloated = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return bloated;
+	return core_try(judge_bloat, &judging, true) == NULL && judging.bloated;
 }
 
 static void

@@ -14,10 +14,8 @@
 #include <math.h>
 
 #include "access/xact.h"
-#include "miscadmin.h"
-#include "utils/elog.h"
-#include "utils/resowner.h"
 
+#include "core.h"
 #include "plan_tree.h"
 #include "plan_words.h"
 #include "selection.h"
@@ -78,6 +76,21 @@ add_index(PlanReview *review, const Pricing *pricing)
 	return index;
 }
 
+typedef struct Attempt
+{
+	void (*callback)(Pricing *pricing);
+	Pricing *pricing;
+} Attempt;
+
+static void
+attempt_to(void *arg)
+{
+	const Attempt *attempt = arg;
+
+	XactReadOnly = true; /* until the subtransaction ends */
+	attempt->callback(attempt->pricing);
+}
+
 /*
  * Runs it in a subtransaction, and says why it failed, or NULL; being cancelled,
  * giving way and running out of something go on.  What is shown of hypothetical
@@ -86,32 +99,12 @@ add_index(PlanReview *review, const Pricing *pricing)
 static char *
 try(void (*callback)(Pricing *pricing), Pricing *pricing)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
+	Attempt attempt = {.callback = callback, .pricing = pricing};
+	ErrorData *error = core_try(attempt_to, &attempt, true);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		XactReadOnly = true; /* until the subtransaction ends */
-		callback(pricing);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error == NULL)
 		return NULL;
-	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
 		error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
 		ReThrowError(error);
 	return error->message;

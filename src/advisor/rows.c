@@ -30,7 +30,6 @@
 #include "access/tsmapi.h"
 #include "access/tupconvert.h"
 #include "access/toast_internals.h"
-#include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
@@ -52,11 +51,11 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "compat.h"
+#include "core.h"
 #include "rows.h"
 
 /* Rows of a sample, and so blocks that are read at most. */
@@ -555,42 +554,36 @@ evaluate_rows(RowSample *sample, Node *expression, RowCallback callback, void *a
 	return row;
 }
 
+typedef struct OwnersCall
+{
+	const RowSample *sample;
+	void (*callback)(void *arg);
+	void *arg;
+} OwnersCall;
+
+static void
+call_as_owner(void *arg)
+{
+	const OwnersCall *call = arg;
+	AsOwner saved;
+
+	become_owner(&saved, call->sample);
+	call->callback(call->arg);
+	become_caller(&saved);
+}
+
+/* What the functions do, beyond the values, is not wanted: it is rolled back. */
 const char *
 rows_as_owner(const RowSample *sample, void (*callback)(void *arg), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	const char *volatile message = NULL;
+	OwnersCall call = {.sample = sample, .callback = callback, .arg = arg};
+	ErrorData *error = core_try(call_as_owner, &call, false);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		AsOwner saved;
-
-		become_owner(&saved, sample);
-		callback(arg);
-		become_caller(&saved);
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-			error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-			error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
-			ReThrowError(error);
-		message = error->message;
-	}
-	PG_END_TRY();
-	/* What the functions did, beyond the values, is not wanted. */
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return message;
+	if (error == NULL)
+		return NULL;
+	if (error->sqlerrcode == ERRCODE_OUT_OF_MEMORY)
+		ReThrowError(error);
+	return error->message;
 }
 
 static void

@@ -39,7 +39,6 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/resowner.h"
-
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -122,41 +121,37 @@ statement_as_user(const AdvisorStatement *statement, void (*callback)(void *arg)
 	role_end(&saved);
 }
 
+typedef struct AsUser
+{
+	Oid userid;
+	const char *search_path;
+	void (*callback)(void *arg);
+	void *arg;
+} AsUser;
+
+static void
+call_as_user(void *arg)
+{
+	const AsUser *call = arg;
+	Role saved;
+
+	role_begin(&saved, call->userid, call->search_path);
+	call->callback(call->arg);
+	role_end(&saved);
+}
+
 /*
  * Runs it in a subtransaction that is rolled back, as the user.  Returns NULL,
- * or the error that it raised; that somebody cancels the caller is raised again.
+ * or the error that it raised; that memory or the disk is full is raised again.
  */
 static ErrorData *
 in_subtransaction(Oid userid, const char *search_path, void (*callback)(void *arg), void *arg)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
-	Role saved;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		role_begin(&saved, userid, search_path);
-		callback(arg);
-		role_end(&saved);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction(); /* gives back the role and the settings too */
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	AsUser call = {.userid = userid, .search_path = search_path, .callback = callback, .arg = arg};
+	ErrorData *error = core_try(call_as_user, &call, false);
 
 	if (error != NULL &&
-		(error->sqlerrcode == ERRCODE_QUERY_CANCELED ||
-		 error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		 error->sqlerrcode == ERRCODE_OUT_OF_MEMORY || error->sqlerrcode == ERRCODE_DISK_FULL))
+		(error->sqlerrcode == ERRCODE_OUT_OF_MEMORY || error->sqlerrcode == ERRCODE_DISK_FULL))
 		ReThrowError(error);
 	return error;
 }

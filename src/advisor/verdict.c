@@ -29,7 +29,6 @@
 #include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 #include "utils/ruleutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -98,6 +97,26 @@ typedef struct Advised
 	List *queryids; /* int64 * */
 } Advised;
 
+typedef struct Defining
+{
+	const char *ddl;
+	Oid owner;
+	char *definition;
+} Defining;
+
+static void
+define(void *arg)
+{
+	Defining *defining = arg;
+	Oid userid;
+	int sec_context;
+
+	GetUserIdAndSecContext(&userid, &sec_context);
+	SetUserIdAndSecContext(defining->owner, sec_context | SECURITY_RESTRICTED_OPERATION);
+	defining->definition = hypothetical_definition(hypothetical_parse(defining->ddl));
+	SetUserIdAndSecContext(userid, sec_context);
+}
+
 /*
  * What CREATE INDEX says, without a name; NULL where it cannot be made any
  * more, or is none that is ever advised.  Expressions and predicates may call
@@ -106,38 +125,9 @@ typedef struct Advised
 static char *
 definition_of(const char *ddl, Oid owner)
 {
-	ResourceOwner resources = CurrentResourceOwner;
-	MemoryContext context = CurrentMemoryContext;
-	char *volatile definition = NULL;
-	Oid userid;
-	int sec_context;
+	Defining defining = {.ddl = ddl, .owner = owner};
 
-	GetUserIdAndSecContext(&userid, &sec_context);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		SetUserIdAndSecContext(owner, sec_context | SECURITY_RESTRICTED_OPERATION);
-		definition = hypothetical_definition(hypothetical_parse(ddl));
-		SetUserIdAndSecContext(userid, sec_context);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		RollbackAndReleaseCurrentSubTransaction(); /* gives back the user, too */
-		FlushErrorState();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		definition = NULL;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
-	return definition;
+	return core_try(define, &defining, true) == NULL ? defining.definition : NULL;
 }
 
 /* Whose functions an index may call. */

@@ -16,7 +16,6 @@
 #include <math.h>
 
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -33,10 +32,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "core.h"
 #include "hypothetical.h"
 #include "plan_tree.h"
 #include "statement.h"
@@ -303,36 +302,28 @@ pgopt_whatif(PG_FUNCTION_ARGS)
 
 /* --- the indexes themselves ---------------------------------------------------------- */
 
+typedef struct Change
+{
+	Changes *changes;
+	int number;
+} Change;
+
+static void
+add_one_change(void *arg)
+{
+	const Change *change = arg;
+
+	add_change(change->changes, change->number);
+}
+
 /* Returns why it cannot be built, or NULL. */
 static char *
 try_change(Changes *changes, int i)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData *volatile error = NULL;
+	Change change = {.changes = changes, .number = i};
+	ErrorData *error = core_try(add_one_change, &change, true);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		add_change(changes, i);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error == NULL)
-		return NULL;
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-		ReThrowError(error);
-	return error->message;
+	return error != NULL ? error->message : NULL;
 }
 
 static void

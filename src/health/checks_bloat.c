@@ -23,7 +23,6 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/xact.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
@@ -31,6 +30,7 @@
 #include "utils/builtins.h"
 
 #include "bloat.h"
+#include "core.h"
 #include "health.h"
 #include "monitor.h"
 #include "relations.h"
@@ -282,54 +282,49 @@ is_damage(int code)
 		   code == ERRCODE_IO_ERROR || code == ERRCODE_UNDEFINED_FILE;
 }
 
+typedef struct Measuring
+{
+	BloatCandidate *candidate;
+	bool measured;
+} Measuring;
+
+static void
+measure_now(void *arg)
+{
+	Measuring *measuring = arg;
+	BloatCandidate *candidate = measuring->candidate;
+
+	measuring->measured =
+		candidate->index != NULL
+			? bloat_judge_index(candidate->index->oid, candidate->table->oid, &candidate->judgement)
+			: measure_table(candidate);
+}
+
 /* false: missed.  Whatever goes wrong is the candidate's own affair. */
 static bool
 measure(BloatRun *bloat, BloatCandidate *candidate)
 {
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool measured = false;
+	Measuring measuring = {.candidate = candidate};
+	ErrorData *error = core_try(measure_now, &measuring, true);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
+	if (error == NULL)
+		return measuring.measured;
+	candidate->judgement.remedy.sql = NULL;
+	bloat->failure[candidate->kind] = error->message;
+	/* What many read is told of once. */
+	if (is_damage(error->sqlerrcode) &&
+		!list_member_oid(bloat->damaged, candidate->judgement.reading))
 	{
-		measured = candidate->index != NULL ? bloat_judge_index(candidate->index->oid,
-																candidate->table->oid,
-																&candidate->judgement)
-											: measure_table(candidate);
-		ReleaseCurrentSubTransaction();
+		candidate->damage = error;
+		if (OidIsValid(candidate->judgement.reading))
+			bloat->damaged = lappend_oid(bloat->damaged, candidate->judgement.reading);
+		suspects_add(&bloat->suspects[candidate->kind],
+					 SEVERITY_CRITICAL,
+					 candidate->bytes,
+					 candidate,
+					 NULL);
 	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		RollbackAndReleaseCurrentSubTransaction();
-		FlushErrorState();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		MemoryContextSwitchTo(context);
-		measured = false;
-		candidate->judgement.remedy.sql = NULL;
-		bloat->failure[candidate->kind] = error->message;
-		/* What many read is told of once. */
-		if (is_damage(error->sqlerrcode) &&
-			!list_member_oid(bloat->damaged, candidate->judgement.reading))
-		{
-			candidate->damage = error;
-			if (OidIsValid(candidate->judgement.reading))
-				bloat->damaged = lappend_oid(bloat->damaged, candidate->judgement.reading);
-			suspects_add(&bloat->suspects[candidate->kind],
-						 SEVERITY_CRITICAL,
-						 candidate->bytes,
-						 candidate,
-						 NULL);
-		}
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	return measured;
+	return false;
 }
 
 /* What all of the checks report, measured by the first that asks. */

@@ -14,7 +14,6 @@
 
 #include <unistd.h>
 
-#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
@@ -32,7 +31,6 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/varlena.h"
 
@@ -415,11 +413,23 @@ hindrance(HealthRun *run)
 }
 
 static void
+check_now(void *arg)
+{
+	HealthRun *run = arg;
+
+	run->unknown = hindrance(run);
+	if (run->unknown == NULL && run->check->query != NULL)
+		run_query(run);
+	else if (run->unknown == NULL)
+		run->check->run(run);
+}
+
+static void
 run_check(HealthRun *run)
 {
-	ResourceOwner owner = CurrentResourceOwner;
 	MemoryContext context =
 		AllocSetContextCreate(run->context, "pgopt health check", ALLOCSET_DEFAULT_SIZES);
+	ErrorData *error;
 	instr_time begun;
 	instr_time took;
 
@@ -427,33 +437,10 @@ run_check(HealthRun *run)
 	run->unknown = NULL;
 	INSTR_TIME_SET_CURRENT(begun);
 
-	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		run->unknown = hindrance(run);
-		if (run->unknown == NULL && run->check->query != NULL)
-			run_query(run);
-		else if (run->unknown == NULL)
-			run->check->run(run);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		RollbackAndReleaseCurrentSubTransaction();
-		FlushErrorState();
-		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(error);
-		MemoryContextSwitchTo(context);
+	error = core_try(check_now, run, true);
+	if (error != NULL)
 		run->unknown = psprintf("the check failed: %s", error->message);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 
 	/* What was found before it could not go on stands. */
 	if (run->unknown != NULL && run->found == 0)
