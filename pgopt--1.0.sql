@@ -298,6 +298,13 @@ CREATE AGGREGATE pgopt.count_and_sum(smallint) (
 	COMBINEFUNC = pg_catalog.int4_avg_combine, PARALLEL = SAFE);
 COMMENT ON AGGREGATE pgopt.count_and_sum(smallint) IS 'how many values there are, and their sum';
 
+CREATE FUNCTION pgopt.scale_mark(numeric) RETURNS numeric
+	AS 'MODULE_PATHNAME', 'pgopt_scale_mark' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.scale_mark(numeric) IS '10 to the power of 16 times the digits after the point: a sum of them tells how many values have how many digits';
+CREATE FUNCTION pgopt.longest_scale(numeric) RETURNS integer
+	AS 'MODULE_PATHNAME', 'pgopt_longest_scale' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION pgopt.longest_scale(numeric) IS 'the most digits after the point in a sum of pgopt.scale_mark()';
+
 -- End of incremental refresh's aggregates
 
 -- ---------------------------------------------------------------------------

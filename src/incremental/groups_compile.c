@@ -169,18 +169,6 @@ typedef struct Showing
 	bool failed;
 } Showing;
 
-static Expr *
-shown_key(GroupCompiler *compiler, int number)
-{
-	Expr *key = list_nth(compiler->keys, number - 1);
-	ColumnType type = groups_type_of(key);
-
-	/* one of the equal values that are there now */
-	if (!groups_equal_is_same(key))
-		return groups_recompute_expression(compiler, key);
-	return (Expr *) makeVar(1, 1 + number, type.type, type.typmod, type.collation, 0);
-}
-
 /* An expression over the query's columns becomes one over g(n, k1, ..., a1, ...). */
 static Node *
 show_mutator(Node *node, Showing *showing)
@@ -192,7 +180,7 @@ show_mutator(Node *node, Showing *showing)
 		return NULL;
 	number = key_number(compiler, (Expr *) node);
 	if (number > 0)
-		return (Node *) shown_key(compiler, number);
+		return (Node *) groups_show_key(compiler, number);
 	if (IsA(node, Aggref))
 	{
 		Expr *result = groups_compile_aggregate(compiler, (Aggref *) node);
@@ -361,11 +349,12 @@ groups_compile(IncrementalPlan *plan, Query *query)
 		return false;
 
 	/* a group is there as long as it has rows */
-	(void) groups_add_draft(&compiler,
-							ACC_COUNT,
-							NULL,
-							count,
-							(Expr *) groups_make_aggregate("pg_catalog", "count", INT8OID, NULL));
+	(void) groups_add_draft(
+		&compiler,
+		ACC_COUNT,
+		NULL,
+		count,
+		(Expr *) groups_make_aggregate("pg_catalog", "count", INT8OID, NULL, NULL));
 
 	foreach(lc, compiler.query->targetList)
 	{

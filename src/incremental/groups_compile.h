@@ -46,6 +46,7 @@ typedef struct GroupCompiler
 extern Draft *groups_add_draft(GroupCompiler *compiler, AccumulatorKind kind, Expr *input,
 							   ColumnType column, Expr *whole);
 extern Expr *groups_compile_aggregate(GroupCompiler *compiler, Aggref *aggregate);
+extern Expr *groups_show_key(GroupCompiler *compiler, int number);
 extern Expr *groups_recompute_expression(GroupCompiler *compiler, Expr *expression);
 extern void groups_join_counts_and_sums(GroupCompiler *compiler);
 extern bool groups_is_storable(Oid type);
@@ -54,8 +55,9 @@ extern bool groups_can_be_hashed(Oid type);
 
 /* groups_compile_sql.c */
 extern ColumnType groups_type_of(Expr *expression);
-extern Aggref *
-groups_make_aggregate(const char *schema, const char *name, Oid result, const Aggref *like);
+extern Aggref *groups_make_aggregate(const char *schema, const char *name, Oid result,
+									 Expr *argument, Expr *filter);
+extern Expr *groups_make_named_call(const char *name, Expr *argument);
 extern Expr *groups_make_call(Oid function, Oid result, List *arguments);
 extern Expr *groups_make_element(Expr *array, Oid element, int index);
 extern Expr *groups_make_coalesce(Expr *expression, Const *otherwise);

@@ -53,6 +53,37 @@ groups_can_be_hashed(Oid type)
 	return OidIsValid(entry->eq_opr) && OidIsValid(entry->hash_extended_proc);
 }
 
+/* Fields that extract() gives as whole numbers. */
+static bool
+is_whole_field(Const *field)
+{
+	static const char *const whole[] = {
+		"year",
+		"month",
+		"day",
+		"hour",
+		"minute",
+		"quarter",
+		"week",
+		"dow",
+		"isodow",
+		"doy",
+		"isoyear",
+		"decade",
+		"century",
+		"millennium",
+	};
+	char *name;
+
+	if (!IsA(field, Const) || field->constisnull)
+		return false;
+	name = TextDatumGetCString(field->constvalue);
+	for (int i = 0; i < lengthof(whole); i++)
+		if (pg_strcasecmp(name, whole[i]) == 0)
+			return true;
+	return false;
+}
+
 /*
  * Digits after the point that every value of a numeric expression shows, or -1
  * where they can differ.
@@ -78,6 +109,13 @@ fixed_scale(Expr *expression)
 			case F_ROUND_NUMERIC:
 			case F_TRUNC_NUMERIC:
 				return 0;
+			case F_EXTRACT_TEXT_DATE:
+			case F_EXTRACT_TEXT_TIME:
+			case F_EXTRACT_TEXT_TIMETZ:
+			case F_EXTRACT_TEXT_TIMESTAMP:
+			case F_EXTRACT_TEXT_TIMESTAMPTZ:
+			case F_EXTRACT_TEXT_INTERVAL:
+				return is_whole_field(linitial(call->args)) ? 0 : -1;
 			case F_ROUND_NUMERIC_INT4:
 			case F_TRUNC_NUMERIC_INT4:
 			{
@@ -95,31 +133,44 @@ fixed_scale(Expr *expression)
 	return -1;
 }
 
-/*
- * Are equal values of this expression the same in all their bits?  If not (1.0
- * and 1.00, or texts that a collation holds equal), a group's key or a distinct
- * value may be shown in a way that no row has any longer.
- */
-bool
-groups_equal_is_same(Expr *expression)
+/* Are equal values of the type the same in all that they show, whatever their typmod? */
+static bool
+type_equal_is_same(Oid type, Oid collation)
 {
-	Oid type = getBaseType(exprType((Node *) expression));
-	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
+	Oid element = get_element_type(type);
+	TypeCacheEntry *entry;
 	Oid function;
 
-	if (type == NUMERICOID)
-		return fixed_scale(expression) >= 0;
-	/* what follows the last letter does not count */
+	if (OidIsValid(element))
+		return type_equal_is_same(getBaseType(element), collation);
+	/* blanks at the end do not count */
 	if (type == BPCHAROID)
-		return exprTypmod((Node *) expression) >= VARHDRSZ;
+		return false;
+	entry = lookup_type_cache(type, TYPECACHE_BTREE_OPFAMILY);
 	if (!OidIsValid(entry->btree_opf))
 		return false;
 	function = get_opfamily_proc(
 		entry->btree_opf, entry->btree_opintype, entry->btree_opintype, BTEQUALIMAGE_PROC);
 	return OidIsValid(function) &&
-		   DatumGetBool(OidFunctionCall1Coll(function,
-											 exprCollation((Node *) expression),
-											 ObjectIdGetDatum(entry->btree_opintype)));
+		   DatumGetBool(
+			   OidFunctionCall1Coll(function, collation, ObjectIdGetDatum(entry->btree_opintype)));
+}
+
+/*
+ * Do equal values of this expression look the same?  If not (1.0 and 1.00, or
+ * texts that a collation holds equal), a group's key or a distinct value could
+ * be shown in a way that no row has any longer.
+ */
+bool
+groups_equal_is_same(Expr *expression)
+{
+	Oid type = getBaseType(exprType((Node *) expression));
+
+	if (type == NUMERICOID)
+		return fixed_scale(expression) >= 0;
+	if (type == BPCHAROID && exprTypmod((Node *) expression) >= VARHDRSZ)
+		return true;
+	return type_equal_is_same(type, exprCollation((Node *) expression));
 }
 
 /* Is this a column that is never NULL? */
@@ -219,8 +270,7 @@ count_rows(GroupCompiler *compiler, Expr *condition)
 
 	if (condition == NULL)
 		return linitial(compiler->drafts);
-	whole = groups_make_aggregate("pg_catalog", "count", INT8OID, NULL);
-	whole->aggfilter = copyObject(condition);
+	whole = groups_make_aggregate("pg_catalog", "count", INT8OID, NULL, condition);
 	return groups_add_draft(
 		compiler,
 		ACC_COUNT,
@@ -252,7 +302,8 @@ count_argument(GroupCompiler *compiler, Aggref *aggregate, Expr *argument)
 		return count_rows(compiler, condition);
 	draft = count_rows(compiler, and_also(condition, is_not_null(argument)));
 	/* said in the user's words where they are shorter */
-	draft->whole = (Expr *) groups_make_aggregate("pg_catalog", "count", INT8OID, aggregate);
+	draft->whole =
+		(Expr *) groups_make_aggregate("pg_catalog", "count", INT8OID, argument, condition);
 	return draft;
 }
 
@@ -279,6 +330,13 @@ as_numeric(Expr *bigint)
 	return groups_make_call(F_NUMERIC_INT8, NUMERICOID, list_make1(bigint));
 }
 
+static Const *
+zero_numeric(void)
+{
+	return makeConst(
+		NUMERICOID, -1, InvalidOid, -1, NumericGetDatum(int64_to_numeric(0)), false, false);
+}
+
 /* The result, or NULL where nothing was counted. */
 static Expr *
 unless_empty(GroupCompiler *compiler, Draft *count, Expr *result)
@@ -292,25 +350,23 @@ unless_empty(GroupCompiler *compiler, Draft *count, Expr *result)
 }
 
 static Expr *
-extreme_of(GroupCompiler *compiler, AccumulatorKind kind, Aggref *aggregate, Oid *element)
+extreme_of(GroupCompiler *compiler, AccumulatorKind kind, Aggref *aggregate)
 {
-	Expr *input = filtered_argument(aggregate);
-	ColumnType column = groups_type_of(input);
-	Draft *draft;
-	Oid array;
-
-	*element = column.type;
-	array = get_array_type(column.type);
-	column.type = array;
-	column.typmod = -1;
-	draft = groups_add_draft(
+	Expr *argument = argument_of(aggregate);
+	Oid element = exprType((Node *) argument);
+	ColumnType column = {get_array_type(element), -1, exprCollation((Node *) argument)};
+	Draft *draft = groups_add_draft(
 		compiler,
 		kind,
-		input,
+		filtered_argument(aggregate),
 		column,
-		(Expr *) groups_make_aggregate(
-			PGOPT_SCHEMA, kind == ACC_SMALLEST ? "smallest" : "largest", array, aggregate));
-	return groups_make_element(state_column(compiler, draft), *element, 1);
+		(Expr *) groups_make_aggregate(PGOPT_SCHEMA,
+									   kind == ACC_SMALLEST ? "smallest" : "largest",
+									   column.type,
+									   argument,
+									   aggregate->aggfilter));
+
+	return groups_make_element(state_column(compiler, draft), element, 1);
 }
 
 /* sum() and avg() of whole numbers that fit in four bytes. */
@@ -318,7 +374,8 @@ static Expr *
 sum_of_integers(GroupCompiler *compiler, Aggref *aggregate, bool average)
 {
 	Draft *count = count_argument(compiler, aggregate, argument_of(aggregate));
-	Expr *whole = (Expr *) groups_make_aggregate("pg_catalog", "sum", INT8OID, aggregate);
+	Expr *whole = (Expr *) groups_make_aggregate(
+		"pg_catalog", "sum", INT8OID, argument_of(aggregate), aggregate->aggfilter);
 	Draft *sum = groups_add_draft(compiler,
 								  ACC_SUM_INT,
 								  filtered_argument(aggregate),
@@ -336,6 +393,59 @@ sum_of_integers(GroupCompiler *compiler, Aggref *aggregate, bool average)
 	return unless_empty(compiler, count, result);
 }
 
+static bool
+shows_various_scales(Expr *argument)
+{
+	return exprType((Node *) argument) == NUMERICOID && fixed_scale(argument) < 0;
+}
+
+/* The number with as many digits after the point as the longest of these arguments has (scale.c). */
+static Expr *
+round_to_longest(GroupCompiler *compiler, Expr *number, Expr *argument, Expr *filter)
+{
+	Aggref *marks =
+		groups_make_aggregate("pg_catalog",
+							  "sum",
+							  NUMERICOID,
+							  groups_make_named_call("scale_mark", copyObject(argument)),
+							  filter);
+	Draft *draft = groups_add_draft(compiler,
+									ACC_SUM_NUMERIC,
+									filtered_argument(marks),
+									numeric_column,
+									groups_make_coalesce((Expr *) marks, zero_numeric()));
+
+	return groups_make_call(
+		F_ROUND_NUMERIC_INT4,
+		NUMERICOID,
+		list_make2(number, groups_make_named_call("longest_scale", state_column(compiler, draft))));
+}
+
+/*
+ * A key as the view shows it.  Where equal keys can look different, it must be
+ * one that a row of the group has now.
+ */
+Expr *
+groups_show_key(GroupCompiler *compiler, int number)
+{
+	Expr *key = list_nth(compiler->keys, number - 1);
+	ColumnType type = groups_type_of(key);
+	Expr *kept = (Expr *) makeVar(1, 1 + number, type.type, type.typmod, type.collation, 0);
+
+	if (groups_equal_is_same(key))
+		return kept;
+	if (type.type == NUMERICOID)
+		return round_to_longest(compiler, kept, key, NULL);
+	plan_add_part(
+		compiler->plan,
+		psprintf("GROUP BY %s", groups_expression_text(compiler->query, key)),
+		"groups that changed are computed anew",
+		"keys that are equal can look different, and one that is there must be shown",
+		"group by a value that looks the same where it is equal, such as text or numeric with "
+		"a scale");
+	return groups_recompute_expression(compiler, key);
+}
+
 /*
  * sum() and avg() of bigints and numerics.  Where summands can have more or
  * fewer digits after the point, those of the longest ones are kept: adding and
@@ -345,30 +455,17 @@ static Expr *
 sum_of_numerics(GroupCompiler *compiler, Aggref *aggregate, bool average)
 {
 	Draft *count = count_argument(compiler, aggregate, argument_of(aggregate));
-	Expr *whole = (Expr *) groups_make_aggregate("pg_catalog", "sum", NUMERICOID, aggregate);
-	Const *zero = makeConst(
-		NUMERICOID, -1, InvalidOid, -1, NumericGetDatum(int64_to_numeric(0)), false, false);
+	Expr *whole = (Expr *) groups_make_aggregate(
+		"pg_catalog", "sum", NUMERICOID, argument_of(aggregate), aggregate->aggfilter);
 	Draft *sum = groups_add_draft(compiler,
 								  ACC_SUM_NUMERIC,
 								  filtered_argument(aggregate),
 								  numeric_column,
-								  groups_make_coalesce(whole, zero));
+								  groups_make_coalesce(whole, zero_numeric()));
 	Expr *result = state_column(compiler, sum);
 
-	if (exprType((Node *) argument_of(aggregate)) == NUMERICOID &&
-		fixed_scale(argument_of(aggregate)) < 0)
-	{
-		Aggref *scales = copyObject(aggregate);
-		TargetEntry *argument = linitial(scales->args);
-		Oid element;
-
-		argument->expr = groups_make_call(F_SCALE, INT4OID, list_make1(argument->expr));
-		scales->aggargtypes = list_make1_oid(INT4OID);
-		result = groups_make_call(
-			F_ROUND_NUMERIC_INT4,
-			NUMERICOID,
-			list_make2(result, extreme_of(compiler, ACC_LARGEST, scales, &element)));
-	}
+	if (shows_various_scales(argument_of(aggregate)))
+		result = round_to_longest(compiler, result, argument_of(aggregate), aggregate->aggfilter);
 	if (average)
 		result = groups_make_call(F_NUMERIC_DIV,
 								  NUMERICOID,
@@ -557,7 +654,6 @@ groups_compile_aggregate(GroupCompiler *compiler, Aggref *aggregate)
 	const char *hint = NULL;
 	const char *why;
 	AccumulatorKind kind;
-	Oid element;
 
 	if (seeks_extreme(aggregate, &kind))
 	{
@@ -568,7 +664,7 @@ groups_compile_aggregate(GroupCompiler *compiler, Aggref *aggregate)
 						 kind == ACC_SMALLEST ? "smallest" : "largest"),
 				"when so many of them have gone, the group is computed anew",
 				NULL);
-		return extreme_of(compiler, kind, aggregate, &element);
+		return extreme_of(compiler, kind, aggregate);
 	}
 
 	switch (aggregate->aggfnoid)
@@ -693,7 +789,11 @@ groups_join_counts_and_sums(GroupCompiler *compiler)
 		if (sum->kind != ACC_SUM_INT || sum->count == 0)
 			continue;
 		count = list_nth(compiler->drafts, sum->count);
-		both = groups_make_aggregate(PGOPT_SCHEMA, "count_and_sum", INT8ARRAYOID, sum->aggregate);
+		both = groups_make_aggregate(PGOPT_SCHEMA,
+									 "count_and_sum",
+									 INT8ARRAYOID,
+									 argument_of(sum->aggregate),
+									 sum->aggregate->aggfilter);
 		count->whole = groups_make_element((Expr *) both, INT8OID, 1);
 		sum->whole = groups_make_element((Expr *) copyObject(both), INT8OID, 2);
 	}

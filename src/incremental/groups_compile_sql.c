@@ -36,15 +36,15 @@ groups_type_of(Expr *expression)
 	return column;
 }
 
-/* An aggregate with the argument and the filter of another; like is NULL for one of all rows. */
+/* An aggregate of one argument, or of all rows (NULL), and a filter (or NULL). */
 Aggref *
-groups_make_aggregate(const char *schema, const char *name, Oid result, const Aggref *like)
+groups_make_aggregate(const char *schema, const char *name, Oid result, Expr *argument,
+					  Expr *filter)
 {
 	Aggref *aggregate = makeNode(Aggref);
 	List *names = list_make2(makeString(pstrdup(schema)), makeString(pstrdup(name)));
-	Oid any = ANYOID;
-	Oid element = ANYELEMENTOID;
-	Oid argument = InvalidOid;
+	Oid polymorphic[] = {ANYELEMENTOID, ANYOID};
+	Oid type;
 
 	aggregate->aggtype = result;
 	aggregate->aggkind = AGGKIND_NORMAL;
@@ -52,27 +52,40 @@ groups_make_aggregate(const char *schema, const char *name, Oid result, const Ag
 	aggregate->aggno = -1;
 	aggregate->aggtransno = -1;
 	aggregate->location = -1;
-	if (like == NULL)
+	aggregate->aggfilter = copyObject(filter);
+	if (argument == NULL)
 	{
 		aggregate->aggstar = true;
 		aggregate->aggfnoid = LookupFuncName(names, 0, NULL, false);
 		return aggregate;
 	}
 
-	aggregate->args = list_make1(
-		makeTargetEntry(copyObject(((TargetEntry *) linitial(like->args))->expr), 1, NULL, false));
-	aggregate->aggfilter = copyObject(like->aggfilter);
-	aggregate->inputcollid = like->inputcollid;
+	type = exprType((Node *) argument);
+	aggregate->args = list_make1(makeTargetEntry(copyObject(argument), 1, NULL, false));
+	aggregate->aggargtypes = list_make1_oid(type);
+	aggregate->inputcollid = exprCollation((Node *) argument);
 	if (OidIsValid(get_typcollation(result)))
-		aggregate->aggcollid = like->inputcollid;
-	argument = exprType((Node *) ((TargetEntry *) linitial(aggregate->args))->expr);
-	aggregate->aggargtypes = list_make1_oid(argument);
-	aggregate->aggfnoid = LookupFuncName(names, 1, &argument, true);
+		aggregate->aggcollid = aggregate->inputcollid;
+	aggregate->aggfnoid = LookupFuncName(names, 1, &type, true);
+	for (int i = 0; i < lengthof(polymorphic) && !OidIsValid(aggregate->aggfnoid); i++)
+		aggregate->aggfnoid = LookupFuncName(names, 1, &polymorphic[i], true);
 	if (!OidIsValid(aggregate->aggfnoid))
-		aggregate->aggfnoid = LookupFuncName(names, 1, &element, true);
-	if (!OidIsValid(aggregate->aggfnoid))
-		aggregate->aggfnoid = LookupFuncName(names, 1, &any, false);
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("aggregate %s.%s(%s) does not exist", schema, name, format_type_be(type)),
+				 errhint("CREATE EXTENSION pgopt makes those of pgopt.")));
 	return aggregate;
+}
+
+/* A function of this extension's, of one argument. */
+Expr *
+groups_make_named_call(const char *name, Expr *argument)
+{
+	Oid type = exprType((Node *) argument);
+	Oid function = LookupFuncName(
+		list_make2(makeString(PGOPT_SCHEMA), makeString(pstrdup(name))), 1, &type, false);
+
+	return groups_make_call(function, get_func_rettype(function), list_make1(argument));
 }
 
 Expr *
@@ -302,7 +315,7 @@ write_values_sql(GroupCompiler *compiler, Draft *draft)
 	add_output(query, copyObject(draft->input), "v");
 	group_by(query, llast(query->targetList), NULL);
 	add_output(
-		query, (Expr *) groups_make_aggregate("pg_catalog", "count", INT8OID, NULL), "count");
+		query, (Expr *) groups_make_aggregate("pg_catalog", "count", INT8OID, NULL, NULL), "count");
 	return pg_get_querydef(query, false);
 }
 
@@ -487,7 +500,7 @@ groups_recompute_sql(const GroupSpec *spec, const Bitmapset *nulls)
 	if (spec->is_global)
 		query = number_only_group(query);
 
-	nest_level = plan_pin_search_path();
+	nest_level = plan_pin_deparsing();
 	sql = pg_get_querydef(query, false);
 	AtEOXact_GUC(true, nest_level);
 	return sql;

@@ -185,8 +185,9 @@ extern bool plan_refuse(IncrementalPlan *plan, const char *hint, const char *fmt
 extern void plan_add_part(IncrementalPlan *plan, const char *part, const char *way,
 						  const char *reason, const char *hint);
 
-/* search_path for writing and for parsing statements; ends with AtEOXact_GUC(true, result). */
+/* Settings for parsing statements, and for writing them; both end with AtEOXact_GUC(true, result). */
 extern int plan_pin_search_path(void);
+extern int plan_pin_deparsing(void);
 
 /*
  * delta_normalize(): a rewritten query with CTEs and simple subqueries inlined

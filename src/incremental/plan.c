@@ -67,20 +67,32 @@ plan_add_part(IncrementalPlan *plan, const char *part, const char *way, const ch
 	plan->parts = lappend(plan->parts, entry);
 }
 
-/* So that statements are written with all names in full; ends with AtEOXact_GUC(true, result). */
+static void
+pin(const char *setting, const char *value)
+{
+	(void) set_config_option(
+		setting, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 int
 plan_pin_search_path(void)
 {
 	int nest_level = NewGUCNestLevel();
 
-	(void) set_config_option("search_path",
-							 "pg_catalog, pg_temp",
-							 PGC_USERSET,
-							 PGC_S_SESSION,
-							 GUC_ACTION_SAVE,
-							 true,
-							 0,
-							 false);
+	pin("search_path", "pg_catalog, pg_temp");
+	pin("standard_conforming_strings", "on");
+	return nest_level;
+}
+
+/* Constants keep all their digits, and mean the same whatever DateStyle they are read under. */
+int
+plan_pin_deparsing(void)
+{
+	int nest_level = plan_pin_search_path();
+
+	pin("extra_float_digits", "3");
+	pin("DateStyle", "ISO");
+	pin("IntervalStyle", "postgres");
 	return nest_level;
 }
 
@@ -254,7 +266,7 @@ plan_compile(Oid matview)
 {
 	IncrementalPlan *plan = palloc0(sizeof(IncrementalPlan));
 	Relation rel = relation_open(matview, AccessShareLock);
-	int nest_level = plan_pin_search_path();
+	int nest_level = plan_pin_deparsing();
 
 	plan->context = CurrentMemoryContext;
 	plan->matview = matview;
