@@ -123,10 +123,16 @@ extern bool delta_gather_sublink(Level *level, Node *qual, Product *product);
 /* A factor that is 1 where rows of a query exist (or do not), given by its EXISTS form. */
 extern Factor *delta_exists(Level *level, Query *query, bool negated, Node *after);
 extern Node *delta_not_exists(Query *query);
+extern const char *delta_exists_way(const Factor *factor);
+extern const char *delta_exists_reason(const Factor *factor);
 
 /* --- delta_compile.c ------------------------------------------------------------- */
 
 extern bool delta_columns(Compiler *compiler, Query *query, List *numbers, int target);
+
+/* A part of the plan that is named after what it reads. */
+extern void delta_add_part(Level *level, const char *before, Relids rtis, const char *after,
+						   const char *way, const char *reason);
 
 /* An outer join as a sum of products, each of them times more. */
 extern bool

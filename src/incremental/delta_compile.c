@@ -11,8 +11,54 @@
 #include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/lsyscache.h"
 
 #include "delta.h"
+
+/* --- what is shown of it --------------------------------------------------------------- */
+
+/* The names of what a join tree reads. */
+static void
+append_names(StringInfo names, Query *query, Relids rtis)
+{
+	const char *separator = "";
+	int rti = -1;
+
+	while ((rti = bms_next_member(rtis, rti)) >= 0)
+	{
+		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
+
+		if (rte->rtekind == RTE_JOIN)
+			continue;
+		appendStringInfo(names,
+						 "%s%s",
+						 separator,
+						 rte->rtekind == RTE_RELATION ? get_rel_name(rte->relid)
+													  : rte->eref->aliasname);
+		separator = " JOIN ";
+	}
+}
+
+void
+delta_add_part(Level *level, const char *before, Relids rtis, const char *after, const char *way,
+			   const char *reason)
+{
+	StringInfoData part;
+	ListCell *lc;
+
+	initStringInfo(&part);
+	appendStringInfoString(&part, before);
+	append_names(&part, level->query, rtis);
+	appendStringInfoString(&part, after);
+	foreach(lc, level->compiler->plan->parts)
+	{
+		PlanPart *other = lfirst(lc);
+
+		if (strcmp(other->part, part.data) == 0 && strcmp(other->way, way) == 0)
+			return;
+	}
+	plan_add_part(level->compiler->plan, part.data, way, reason, NULL);
+}
 
 /* --- queries ------------------------------------------------------------------------ */
 
@@ -23,6 +69,13 @@ plain_query(Compiler *compiler, Query *query, List *outputs, int target)
 	Product product = {0};
 	List *items = query->jointree->fromlist;
 
+	if (list_length(items) > 1)
+		delta_add_part(&level,
+					   "",
+					   delta_entries((Node *) query->jointree),
+					   "",
+					   "join delta",
+					   "changed rows are joined with what the other tables hold now");
 	/* an outer join that is all there is needs no store of its own */
 	if (list_length(items) == 1 && IsA(linitial(items), JoinExpr))
 		return delta_gather_quals(&level, query->jointree->quals, &product) &&
@@ -69,6 +122,9 @@ delta_columns(Compiler *compiler, Query *query, List *numbers, int target)
 	{
 		SetOperationStmt *top = castNode(SetOperationStmt, query->setOperations);
 
+		if (top->all)
+			plan_add_part(
+				compiler->plan, "UNION ALL", "each part", "its parts change by themselves", NULL);
 		/* whoever asks for the change of a UNION makes its rows distinct itself */
 		return union_side(compiler, query, top, (Node *) top, top->all, numbers, target);
 	}
@@ -168,6 +224,12 @@ emit_padded(Level *level, JoinExpr *join, Product *side, Node *kept, Node *nulle
 
 	if (none == NULL)
 		return false;
+	delta_add_part(level,
+				   join->jointype == JOIN_FULL ? "FULL JOIN " : "LEFT JOIN ",
+				   delta_entries(nulled),
+				   "",
+				   delta_exists_way(none),
+				   delta_exists_reason(none));
 	product->factors = lappend(product->factors, none);
 	return delta_emit(level, product, delta_entries(nulled), outputs, target);
 }

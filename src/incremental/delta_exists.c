@@ -134,13 +134,33 @@ sublink_condition(SubLink *sublink, Node *test, bool negated)
 	return (Node *) result;
 }
 
+const char *
+delta_exists_way(const Factor *factor)
+{
+	if (factor->store == NO_STORE)
+		return "none needed";
+	return factor->matching != NULL ? "match counts" : "key delta";
+}
+
+const char *
+delta_exists_reason(const Factor *factor)
+{
+	if (factor->store == NO_STORE)
+		return "it reads no table";
+	return factor->matching != NULL
+			   ? "rows are matched by more than equality: matches are counted anew for each row "
+				 "that a changed row may match"
+			   : "only keys that came or went among the rows to be matched change anything";
+}
+
 /* Adds the condition that (no) row of a query exists for which this is true. */
 static bool
 add_exists(Level *level, Query *query, Node *condition, bool negated, Node *after, Product *product)
 {
+	Level inside = {.compiler = level->compiler};
 	Factor *factor;
 
-	query = copyObject(query);
+	query = inside.query = copyObject(query);
 	if (condition != NULL)
 		query->jointree->quals = (Node *) make_ands_explicit(
 			list_concat(make_ands_implicit((Expr *) query->jointree->quals),
@@ -149,6 +169,13 @@ add_exists(Level *level, Query *query, Node *condition, bool negated, Node *afte
 	if (factor == NULL)
 		return false;
 	product->factors = lappend(product->factors, factor);
+	if (factor->store != NO_STORE)
+		delta_add_part(&inside,
+					   negated ? "NOT EXISTS (" : "EXISTS (",
+					   delta_entries((Node *) query->jointree),
+					   ")",
+					   delta_exists_way(factor),
+					   delta_exists_reason(factor));
 	return true;
 }
 

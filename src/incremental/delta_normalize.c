@@ -675,6 +675,84 @@ normalize_query(IncrementalPlan *plan, Query *query, bool top)
 	return true;
 }
 
+/* A query that gives the columns of its only subquery as they are. */
+static bool
+is_wrapper(Query *query)
+{
+	ListCell *lc;
+
+	foreach(lc, query->targetList)
+	{
+		TargetEntry *target = lfirst(lc);
+		Var *var = (Var *) target->expr;
+
+		if (target->resjunk || !IsA(var, Var) || var->varattno != target->resno)
+			return false;
+	}
+	return query->jointree->quals == NULL;
+}
+
+/*
+ * SELECT ... FROM (a query that groups): the expressions move into the subquery,
+ * and conditions become its HAVING.  So views over views that group are like
+ * views that group.
+ */
+static Query *
+enter_only_subquery(Query *query)
+{
+	Query *inner;
+	RangeTblRef *item;
+	RangeTblEntry *rte;
+	List *targets;
+	ListCell *lc;
+
+	if (list_length(query->jointree->fromlist) != 1 || !is_simple(query) || query->hasSubLinks ||
+		query->limitCount != NULL || query->limitOffset != NULL || query->hasWindowFuncs ||
+		query->hasTargetSRFs || query->rowMarks != NIL)
+		return query;
+	item = linitial(query->jointree->fromlist);
+	if (!IsA(item, RangeTblRef))
+		return query;
+	rte = rt_fetch(item->rtindex, query->rtable);
+	inner = rte->subquery;
+	if (rte->rtekind != RTE_SUBQUERY || is_simple(inner))
+		return query;
+
+	drop_sorting(query);
+	if (list_length(query->targetList) == list_length(inner->targetList) && is_wrapper(query))
+	{
+		foreach(lc, inner->targetList)
+			((TargetEntry *) lfirst(lc))->resname =
+				list_nth_node(TargetEntry, query->targetList, foreach_current_index(lc))->resname;
+		return inner;
+	}
+	if (inner->setOperations != NULL || inner->distinctClause != NIL || inner->hasWindowFuncs ||
+		inner->hasTargetSRFs || inner->limitCount != NULL || inner->limitOffset != NULL)
+		return query;
+
+	drop_sorting(inner);
+	targets = (List *) compat_ReplaceVarsFromTargetList(
+		(Node *) query->targetList, item->rtindex, rte, inner->targetList);
+	inner->havingQual =
+		make_and_qual(inner->havingQual,
+					  compat_ReplaceVarsFromTargetList(
+						  query->jointree->quals, item->rtindex, rte, inner->targetList));
+
+	/* what is grouped by stays */
+	foreach(lc, inner->targetList)
+	{
+		TargetEntry *target = flatCopyTargetEntry(lfirst(lc));
+
+		if (target->ressortgroupref == 0)
+			continue;
+		target->resjunk = true;
+		target->resno = list_length(targets) + 1;
+		targets = lappend(targets, target);
+	}
+	inner->targetList = targets;
+	return inner;
+}
+
 Query *
 delta_normalize(IncrementalPlan *plan, Query *rewritten)
 {
@@ -692,6 +770,11 @@ delta_normalize(IncrementalPlan *plan, Query *rewritten)
 	}
 	(void) plain_vars((Node *) query, NULL);
 	(void) inline_ctes((Node *) query, NULL);
+	for (Query *inner = enter_only_subquery(query); inner != query;)
+	{
+		query = inner;
+		inner = enter_only_subquery(query);
+	}
 	if (!normalize_query(plan, query, true))
 		return NULL;
 	(void) plain_vars((Node *) query, NULL);
