@@ -234,3 +234,33 @@ group_table_list(GroupTable *table)
 	qsort(list, size, sizeof(ViewGroup *), compare_hashes);
 	return list;
 }
+
+static int
+compare_ids(const void *a, const void *b)
+{
+	int64 ia = (*(ViewGroup *const *) a)->id;
+	int64 ib = (*(ViewGroup *const *) b)->id;
+
+	return ia < ib ? -1 : ia > ib;
+}
+
+ViewGroup **
+groups_by_id(ViewGroup **groups, int64 count)
+{
+	ViewGroup **by_id =
+		MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ViewGroup *) * Max(count, 1));
+
+	memcpy(by_id, groups, sizeof(ViewGroup *) * count);
+	qsort(by_id, count, sizeof(ViewGroup *), compare_ids);
+	return by_id;
+}
+
+ViewGroup *
+group_of_id(ViewGroup **by_id, int64 count, int64 id)
+{
+	ViewGroup probe = {.id = id};
+	ViewGroup *key = &probe;
+	ViewGroup **found = bsearch(&key, by_id, count, sizeof(ViewGroup *), compare_ids);
+
+	return found != NULL ? *found : NULL;
+}

@@ -31,6 +31,9 @@
 #include "compat.h"
 #include "groups_private.h"
 
+/* As many groups are taken for the whole where it is not known how many there are. */
+#define MANY_GROUPS 1000
+
 typedef struct Applying
 {
 	GroupsState *state;
@@ -386,33 +389,16 @@ receive_distinct(int64 n, Datum value, bool isnull, void *arg)
 	set_result(applying, asked_group(applying, n), applying->accumulator, value, isnull);
 }
 
-static void
-put_value(Tuplestorestate *p, TupleDesc desc, int64 n, TupleTableSlot *slot)
-{
-	Datum row[P_COLUMNS];
-	bool nulls[P_COLUMNS] = {false};
-
-	row[P_ID] = Int64GetDatum(n);
-	row[P_VALUE] = slot->tts_values[VALUE_VALUE];
-	nulls[P_VALUE] = slot->tts_isnull[VALUE_VALUE];
-	row[P_HASH] = slot->tts_values[VALUE_HASH];
-	row[P_COUNT] = slot->tts_values[VALUE_COUNT];
-	tuplestore_putvalues(p, desc, row, nulls);
-}
-
 /* Without values, the result is what the aggregate gives for no rows. */
 static void
 compute_distinct(Applying *applying, int accumulator)
 {
-	StateTable *table = &applying->state->values[accumulator];
-	Tuplestorestate *p = tuplestore_begin_heap(true, false, work_mem);
-	TupleDesc desc = values_store_desc(applying->state, accumulator);
-	StateScan scan;
-	TupleTableSlot *slot;
+	GroupsState *state = applying->state;
+	double known_groups = Max(state->groups.heap->rd_rel->reltuples, MANY_GROUPS);
+	Tuplestorestate *p;
 
 	applying->accumulator = accumulator;
 	applying->nasked = 0;
-	state_scan_begin(&scan, table, 1);
 	for (int64 i = 0; i < applying->ngroups; i++)
 	{
 		ViewGroup *group = applying->groups[i];
@@ -420,15 +406,20 @@ compute_distinct(Applying *applying, int accumulator)
 		if (!bms_is_member(accumulator, group->anew) || is_gone(applying, group))
 			continue;
 		applying->asked[applying->nasked++] = group;
-		state_scan_find(&scan, group->id, 0);
-		while ((slot = state_scan_next(&scan)) != NULL)
-			put_value(p, desc, applying->nasked, slot);
+		group->n = applying->nasked;
 		if (DatumGetInt64(group->values[0]) == 0)
 			set_result(applying, group, accumulator, (Datum) 0, true);
 	}
-	state_scan_end(&scan);
-	if (applying->nasked > 0)
-		groups_distinct(applying->state, accumulator, p, receive_distinct, applying);
+	if (applying->nasked == 0)
+		return;
+	p = tuplestore_begin_heap(true, false, work_mem);
+	values_read(&state->values[accumulator],
+				applying->nasked / known_groups,
+				applying->asked,
+				applying->nasked,
+				p,
+				values_store_desc(state, accumulator));
+	groups_distinct(state, accumulator, p, receive_distinct, applying);
 	tuplestore_end(p);
 }
 

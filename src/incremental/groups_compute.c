@@ -15,10 +15,12 @@
  */
 #include "pgopt.h"
 
+#include "catalog/pg_operator_d.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/tuplesort.h"
 
 #include "compat.h"
 #include "groups_private.h"
@@ -347,18 +349,46 @@ write_groups(Computing *computing, const ItemPointerData *rows)
 	state_fill_end(fill);
 }
 
+/* In the order of their index, so that the values of one group are together. */
+static Tuplesortstate *
+sort_values(Computing *computing, int accumulator, TupleTableSlot *slot)
+{
+	AttrNumber columns[] = {P_ID + 1, P_HASH + 1};
+	Oid operators[] = {Int8LessOperator, Int8LessOperator};
+	Oid collations[] = {InvalidOid, InvalidOid};
+	bool nulls_first[] = {false, false};
+	Tuplesortstate *sort = tuplesort_begin_heap(computing->p_desc[accumulator],
+												2,
+												columns,
+												operators,
+												collations,
+												nulls_first,
+												maintenance_work_mem,
+												NULL,
+												TUPLESORT_NONE);
+
+	tuplestore_select_read_pointer(computing->p[accumulator], 0);
+	tuplestore_rescan(computing->p[accumulator]);
+	while (tuplestore_gettupleslot(computing->p[accumulator], true, false, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		tuplesort_puttupleslot(sort, slot);
+	}
+	tuplesort_performsort(sort);
+	return sort;
+}
+
 static void
 write_values(Computing *computing, int accumulator)
 {
 	StateFill *fill = state_fill_begin(&computing->state->values[accumulator]);
 	TupleTableSlot *slot =
 		MakeSingleTupleTableSlot(computing->p_desc[accumulator], &TTSOpsMinimalTuple);
+	Tuplesortstate *sort = sort_values(computing, accumulator, slot);
 	Datum values[VALUE_COLUMNS];
 	bool nulls[VALUE_COLUMNS] = {false};
 
-	tuplestore_select_read_pointer(computing->p[accumulator], 0);
-	tuplestore_rescan(computing->p[accumulator]);
-	while (tuplestore_gettupleslot(computing->p[accumulator], true, false, slot))
+	while (tuplesort_gettupleslot(sort, true, false, slot, NULL))
 	{
 		slot_getallattrs(slot);
 		values[VALUE_ID] = slot->tts_values[P_ID];
@@ -368,6 +398,7 @@ write_values(Computing *computing, int accumulator)
 		values[VALUE_COUNT] = slot->tts_values[P_COUNT];
 		state_fill_add(fill, values, nulls);
 	}
+	tuplesort_end(sort);
 	ExecDropSingleTupleTableSlot(slot);
 	state_fill_end(fill);
 }

@@ -213,6 +213,10 @@ group_table_find(GroupTable *table, uint64 hash, Datum *keys, bool *nulls, bool 
 extern int64 group_table_size(GroupTable *table);
 extern ViewGroup **group_table_list(GroupTable *table);
 
+/* The same groups in the order of their ids; and one of those, or NULL. */
+extern ViewGroup **groups_by_id(ViewGroup **groups, int64 count);
+extern ViewGroup *group_of_id(ViewGroup **by_id, int64 count, int64 id);
+
 /* --- values of aggregates with DISTINCT (groups_values.c) ---------------------------- */
 
 typedef struct ValueChanges ValueChanges;
@@ -223,6 +227,10 @@ value_changes_add(ValueChanges *changes, ViewGroup *group, Datum value, bool isn
 
 /* Brings the table up to date; groups are all that have changes, with their ids. */
 extern void value_changes_write(ValueChanges *changes, ViewGroup **groups, int64 ngroups);
+
+/* Appends the values of these groups, which are that part of all, to p, with their numbers n. */
+extern void values_read(StateTable *table, double part, ViewGroup **groups, int64 ngroups,
+						Tuplestorestate *p, TupleDesc desc);
 
 /* --- rows of the view (groups_show.c) ---------------------------------------------- */
 

@@ -19,6 +19,9 @@
 
 #include "groups_private.h"
 
+/* Beyond this part of its groups, reading a table as a whole costs less than by index. */
+#define READ_ALL_PART 0.2
+
 /* A value that an aggregate with DISTINCT gets more or less often from a group than before. */
 typedef struct ValueChange
 {
@@ -134,15 +137,6 @@ list_values(valuehash_hash *hash, int64 *count)
 	return list;
 }
 
-static int
-compare_ids(const void *a, const void *b)
-{
-	int64 ia = (*(ViewGroup *const *) a)->id;
-	int64 ib = (*(ViewGroup *const *) b)->id;
-
-	return ia < ib ? -1 : ia > ib;
-}
-
 static void
 load_value(valuehash_hash *hash, ViewGroup *group, TupleTableSlot *slot)
 {
@@ -159,26 +153,20 @@ load_value(valuehash_hash *hash, ViewGroup *group, TupleTableSlot *slot)
 	entry->value->count = DatumGetInt64(slot->tts_values[VALUE_COUNT]);
 }
 
-/* Looks at all values; a group is found by its number. */
 static void
 load_all_values(ValueChanges *changes, ViewGroup **groups, int64 ngroups)
 {
-	ViewGroup **by_id =
-		MemoryContextAllocHuge(CurrentMemoryContext, sizeof(ViewGroup *) * Max(ngroups, 1));
+	ViewGroup **by_id = groups_by_id(groups, ngroups);
 	StateScan scan;
 	TupleTableSlot *slot;
 
-	memcpy(by_id, groups, sizeof(ViewGroup *) * ngroups);
-	qsort(by_id, ngroups, sizeof(ViewGroup *), compare_ids);
 	state_scan_begin(&scan, changes->table, 0);
 	while ((slot = state_scan_next(&scan)) != NULL)
 	{
-		ViewGroup probe = {.id = DatumGetInt64(slot->tts_values[VALUE_ID])};
-		ViewGroup *key = &probe;
-		ViewGroup **found = bsearch(&key, by_id, ngroups, sizeof(ViewGroup *), compare_ids);
+		ViewGroup *group = group_of_id(by_id, ngroups, DatumGetInt64(slot->tts_values[VALUE_ID]));
 
-		if (found != NULL)
-			load_value(changes->hash, *found, slot);
+		if (group != NULL)
+			load_value(changes->hash, group, slot);
 	}
 	state_scan_end(&scan);
 	pfree(by_id);
@@ -249,4 +237,52 @@ value_changes_write(ValueChanges *changes, ViewGroup **groups, int64 ngroups)
 			value->group->anew = bms_add_member(value->group->anew, changes->accumulator);
 	}
 	pfree(list);
+}
+
+/* --- all values of some groups ------------------------------------------------------------ */
+
+static void
+put_value(Tuplestorestate *p, TupleDesc desc, const ViewGroup *group, TupleTableSlot *slot)
+{
+	Datum row[P_COLUMNS];
+	bool nulls[P_COLUMNS] = {false};
+
+	row[P_ID] = Int64GetDatum(group->n);
+	row[P_VALUE] = slot->tts_values[VALUE_VALUE];
+	nulls[P_VALUE] = slot->tts_isnull[VALUE_VALUE];
+	row[P_HASH] = slot->tts_values[VALUE_HASH];
+	row[P_COUNT] = slot->tts_values[VALUE_COUNT];
+	tuplestore_putvalues(p, desc, row, nulls);
+}
+
+void
+values_read(StateTable *table, double part, ViewGroup **groups, int64 ngroups, Tuplestorestate *p,
+			TupleDesc desc)
+{
+	bool read_all = part > READ_ALL_PART;
+	StateScan scan;
+	TupleTableSlot *slot;
+
+	state_scan_begin(&scan, table, read_all ? 0 : 1);
+	if (read_all)
+	{
+		ViewGroup **by_id = groups_by_id(groups, ngroups);
+
+		while ((slot = state_scan_next(&scan)) != NULL)
+		{
+			int64 id = DatumGetInt64(slot->tts_values[VALUE_ID]);
+			ViewGroup *group = group_of_id(by_id, ngroups, id);
+
+			if (group != NULL)
+				put_value(p, desc, group, slot);
+		}
+		pfree(by_id);
+	}
+	for (int64 i = 0; !read_all && i < ngroups; i++)
+	{
+		state_scan_find(&scan, groups[i]->id, 0);
+		while ((slot = state_scan_next(&scan)) != NULL)
+			put_value(p, desc, groups[i], slot);
+	}
+	state_scan_end(&scan);
 }
