@@ -2,9 +2,9 @@
  * choice.c
  *		Is it cheaper to apply what changed, or to compute everything?
  *
- * By what refreshes of the same view cost before: a fixed part, a part for each
- * change, and the time of a full one; each a moving mean over about the last
- * four.  Pure functions.
+ * By what refreshes of the same view cost before: a fixed part, which is the
+ * least that one of a few changes took lately, and moving means of what each
+ * change adds and of the time of a full one.  Pure functions.
  *
  * A full refresh that was chosen makes the mean cost of a change a little
  * smaller, so that one bad measurement is not believed for ever.
@@ -62,7 +62,9 @@ void
 choice_learn_apply(RefreshCosts *costs, int64 changes, int64 duration)
 {
 	if (changes <= FEW_CHANGES)
-		costs->fixed_us = moving_mean(costs->fixed_us, duration);
+		costs->fixed_us = costs->fixed_us == 0 || duration < costs->fixed_us
+							  ? Max(duration, 1)
+							  : moving_mean(costs->fixed_us, duration);
 	else
 		costs->change_ns = moving_mean(
 			costs->change_ns, Max(duration - costs->fixed_us, duration / 4) * 1000 / changes);
