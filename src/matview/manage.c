@@ -485,9 +485,15 @@ pgopt_refresh(PG_FUNCTION_ARGS)
 	matview = own_matview(PG_GETARG_OID(0));
 	InitMaterializedSRF(fcinfo, 0);
 
-	registry_rebind();
 	registry = registry_load_evaluated(pgopt_is_preloaded() ? database_attach() : NULL);
 	view = registry_find(registry, matview);
+	if (view == NULL)
+	{
+		/* one that was dropped and created again may not have been found yet */
+		registry_rebind();
+		registry = registry_load_evaluated(database_state());
+		view = registry_find(registry, matview);
+	}
 	if (view == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

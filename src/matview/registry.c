@@ -199,6 +199,7 @@ fill_view(MemoryContext context, ManagedView *view, uint64 row)
 static uint64
 run_load(const Oid *views, int nviews)
 {
+	static SPIPlanPtr plan = NULL;
 	Oid types[] = {OIDARRAYOID};
 	Datum values[1] = {(Datum) 0};
 	const char *nulls = views ? " " : "n";
@@ -212,7 +213,7 @@ run_load(const Oid *views, int nviews)
 		values[0] = PointerGetDatum(
 			construct_array(elements, nviews, OIDOID, sizeof(Oid), true, TYPALIGN_INT));
 	}
-	return pgopt_spi_execute(load_sql, 1, types, values, nulls, false, SPI_OK_SELECT);
+	return pgopt_spi_execute_kept(&plan, load_sql, 1, types, values, nulls, false, SPI_OK_SELECT);
 }
 
 Registry *
@@ -379,11 +380,15 @@ registry_load_evaluated(DatabaseState *db)
 void
 registry_rebind(void)
 {
+	static SPIPlanPtr rebind = NULL;
+	static SPIPlanPtr rename = NULL;
+	static SPIPlanPtr forget = NULL;
 	PgoptSpi spi;
 
 	pgopt_spi_begin(&spi);
 	/* dropped and created again, or restored from elsewhere: same name, other OID */
-	(void) pgopt_spi_execute(
+	(void) pgopt_spi_execute_kept(
+		&rebind,
 		"UPDATE pgopt.matview m SET view = f.found, home = pgopt.home()"
 		"  FROM (SELECT DISTINCT ON (l.found) l.home, l.view, l.found"
 		"          FROM (SELECT o.home, o.view, o.managed_since, c.oid AS found"
@@ -407,7 +412,8 @@ registry_rebind(void)
 		false,
 		SPI_OK_UPDATE);
 	/* renamed, or moved to another schema */
-	(void) pgopt_spi_execute(
+	(void) pgopt_spi_execute_kept(
+		&rename,
 		"UPDATE pgopt.matview m SET schema_name = f.nspname, view_name = f.relname"
 		"  FROM (SELECT o.view, n.nspname, c.relname"
 		"          FROM pgopt.matview o"
@@ -422,7 +428,8 @@ registry_rebind(void)
 		NULL,
 		false,
 		SPI_OK_UPDATE);
-	(void) pgopt_spi_execute(
+	(void) pgopt_spi_execute_kept(
+		&forget,
 		"DELETE FROM pgopt.matview_state WHERE view IN"
 		" (SELECT s.view FROM pgopt.matview_state s"
 		"   WHERE NOT EXISTS (SELECT FROM pgopt.matview m"
