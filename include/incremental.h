@@ -86,13 +86,21 @@ extern bool incremental_try_compute(IncrementalRefresh *refresh, Relation rel, u
 extern void
 incremental_record(IncrementalRefresh *refresh, Relation rel, RefreshWay way, int64 duration);
 
+typedef enum PrepareResult
+{
+	PREPARE_DONE,
+	PREPARE_MORE,   /* one step was taken: to be called again, if need be in the next transaction */
+	PREPARE_REFUSED /* something stands in the way */
+} PrepareResult;
+
 /*
  * Makes what incremental refresh of a view needs: row logs and tables for its
- * groups.  Takes SHARE ROW EXCLUSIVE on what the view reads, under
- * pgopt.refresh_lock_timeout.  Returns false where something stands in the way,
- * with reason and hint.
+ * groups, one table's log a call.  Takes SHARE ROW EXCLUSIVE on that table
+ * until the end of the transaction, so whoever can should commit in between.
+ * Reason and hint are for PREPARE_REFUSED.
  */
-extern bool incremental_prepare(Oid matview, const char *untracked, char **reason, char **hint);
+extern PrepareResult
+incremental_prepare(Oid matview, const char *untracked, char **reason, char **hint);
 
 /* The view is no longer to be refreshed incrementally. */
 extern void incremental_forget(Oid matview);
@@ -124,7 +132,11 @@ typedef struct RefreshPart
  */
 extern List *incremental_explain(IncrementalRefresh *refresh, RefreshWay way, int64 pending);
 
-/* Tidies the row logs, in a transaction of its own. */
-extern void incremental_maintain(void);
+/*
+ * Tidies the row logs and what belonged to views that are gone, in a
+ * transaction of its own.  Returns false if something is left to do that a lock
+ * stood in the way of.
+ */
+extern bool incremental_maintain(void);
 
 #endif /* PGOPT_INCREMENTAL_H */

@@ -34,6 +34,7 @@
 #include "nodes/pg_list.h"
 
 #include "changes.h"
+#include "incremental.h"
 
 struct ReturnSetInfo;
 
@@ -315,10 +316,10 @@ extern List *matview_unprepared(void);
 
 /*
  * Makes what an incremental refresh of a managed view needs, where the view is
- * to be refreshed so and it is not there yet; see incremental_prepare().  In a
- * transaction of its own, or of the user who puts the view under management.
+ * to be refreshed so and it is not there yet, step by step: see
+ * incremental_prepare().
  */
-extern bool matview_prepare_incremental(Oid matview, char **reason, char **hint);
+extern PrepareResult matview_prepare_incremental(Oid matview, char **reason, char **hint);
 
 /*
  * Takes the lock that one refresh of a view at a time holds; readers do not

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -43,6 +44,7 @@ struct IncrementalRefresh
 	int64 changes;   /* that were applied; -1 = not counted */
 	char *error;     /* of an attempt that failed */
 	bool computed;   /* the state of the groups was made */
+	bool reads_own;  /* this transaction's own changes of what it reads */
 };
 
 static const char *const mode_names[] = {
@@ -184,6 +186,76 @@ why_invalid(IncrementalRefresh *refresh)
 	return NULL;
 }
 
+/* --- chains of matviews refreshed in one transaction ---------------------------- */
+
+/*
+ * A view may read matviews that the same transaction has refreshed before it.
+ * Its frontier then counts the transaction itself as read.  That is right as
+ * long as nothing is added to the logs of these matviews any more: whoever
+ * refreshes one of them again in the same transaction has to take the state of
+ * the views in this list back.
+ */
+typedef struct OwnReader
+{
+	TransactionId xid; /* entries of other transactions are free */
+	Oid view;
+	Oid source;
+} OwnReader;
+
+#define MAX_OWN_READERS 64
+static OwnReader own_readers[MAX_OWN_READERS];
+
+static bool
+note_own_reader(Oid view, Oid source)
+{
+	TransactionId xid = GetTopTransactionId();
+
+	for (int i = 0; i < MAX_OWN_READERS; i++)
+	{
+		OwnReader *reader = &own_readers[i];
+
+		if (reader->xid == xid && (reader->view != view || reader->source != source))
+			continue;
+		reader->xid = xid;
+		reader->view = view;
+		reader->source = source;
+		return true;
+	}
+	return false;
+}
+
+static void
+take_back_own_readers(Oid source)
+{
+	TransactionId xid = GetTopTransactionIdIfAny();
+
+	for (int i = 0; i < MAX_OWN_READERS && TransactionIdIsValid(xid); i++)
+	{
+		OwnReader *reader = &own_readers[i];
+
+		if (reader->xid != xid || reader->source != source)
+			continue;
+		state_invalidate(reader->view,
+						 "what it reads was refreshed again by the transaction that refreshed it");
+		reader->xid = InvalidTransactionId;
+	}
+}
+
+/* Can what the transaction itself has written to the logs be counted as read? */
+static bool
+may_read_own_changes(IncrementalRefresh *refresh)
+{
+	ListCell *lc;
+
+	foreach(lc, refresh->sources)
+		if (get_rel_relkind(((Source *) lfirst(lc))->relid) != RELKIND_MATVIEW)
+			return false;
+	foreach(lc, refresh->sources)
+		if (!note_own_reader(RelationGetRelid(refresh->rel), ((Source *) lfirst(lc))->relid))
+			return false;
+	return true;
+}
+
 /* Why this refresh cannot leave a state behind, or NULL. */
 static char *
 why_no_state(IncrementalRefresh *refresh)
@@ -199,9 +271,13 @@ why_no_state(IncrementalRefresh *refresh)
 	{
 		const Source *source = lfirst(lc);
 
-		if (rowlog_written_by_me(source->relid))
-			return psprintf("%s was changed by the transaction that refreshed it",
-							get_rel_name(source->relid));
+		if (!rowlog_written_by_me(source->relid))
+			continue;
+		refresh->reads_own = may_read_own_changes(refresh);
+		if (refresh->reads_own)
+			break;
+		return psprintf("%s was changed by the transaction that refreshed it",
+						get_rel_name(source->relid));
 	}
 	return NULL;
 }
@@ -368,7 +444,7 @@ incremental_record(IncrementalRefresh *refresh, Relation rel, RefreshWay way, in
 	{
 		Snapshot latest;
 
-		state->frontier = frontier_of(refresh->snapshot);
+		state->frontier = frontier_of(refresh->snapshot, refresh->reads_own);
 		state->fingerprint = refresh->fingerprint;
 
 		/* What this transaction did to the view is in its mark. */
@@ -378,6 +454,7 @@ incremental_record(IncrementalRefresh *refresh, Relation rel, RefreshWay way, in
 		UnregisterSnapshot(latest);
 	}
 	state_save(matview, state, refresh->sources, refresh->changes);
+	take_back_own_readers(matview);
 }
 
 static void
@@ -441,51 +518,42 @@ incremental_explain(IncrementalRefresh *refresh, RefreshWay way, int64 pending)
 	return parts;
 }
 
-bool
+PrepareResult
 incremental_prepare(Oid matview, const char *untracked, char **reason, char **hint)
 {
 	IncrementalPlan *plan = plan_get(matview);
 	List *sources = NIL;
 	IncrementalState state;
-	ListCell *lc;
-	bool changed = false;
+	Source *uncovered;
+	bool lacks_tables;
 
 	if (untracked == NULL && plan->program != NULL)
 		sources = sources_of(plan);
 	*reason = incremental_hindrance(plan, untracked, sources, hint);
 	if (*reason != NULL)
-		return false;
-	foreach(lc, sources)
+		return PREPARE_REFUSED;
+	uncovered = first_uncovered(sources);
+	if (uncovered != NULL && !rowlog_ensure(uncovered->relid, uncovered->columns))
 	{
-		Source *source = lfirst(lc);
-
-		if (rowlog_covers(source->relid, source->columns))
-			continue;
-		if (!rowlog_ensure(source->relid, source->columns))
-		{
-			*reason = psprintf("the lock on %s that capturing its changes needs could not be had",
-							   get_rel_name(source->relid));
-			*hint = pstrdup("It is tried again at the next refresh.");
-			return false;
-		}
-		changed = true;
+		*reason = psprintf("the lock on %s that capturing its changes needs could not be had",
+						   get_rel_name(uncovered->relid));
+		*hint = pstrdup("it is tried again at the next refresh");
+		return PREPARE_REFUSED;
 	}
-	if (plan->groups != NULL && !groups_tables_exist(plan))
-	{
+	lacks_tables = plan->groups != NULL && !groups_tables_exist(plan);
+	if (lacks_tables)
 		groups_create_tables(plan);
-		changed = true;
-	}
 
-	/* The logs' keeper has to know of this view before it is refreshed. */
+	/* The logs' keeper has to know of this view as soon as there is a log. */
 	state_load(matview, &state);
-	if (changed || !state.found)
+	if (uncovered != NULL || lacks_tables || !state.found)
 	{
 		state.valid = false;
 		state.reason = "no refresh has made its state yet";
 		state.frontier = (Datum) 0;
 		state_save(matview, &state, sources, -1);
 	}
-	return true;
+	return uncovered != NULL ? PREPARE_MORE : PREPARE_DONE;
 }
 
 void
@@ -511,8 +579,49 @@ incremental_status(Oid matview, IncrementalStatus *status)
 		status->log_bytes += rowlog_bytes(state.sources[i]);
 }
 
-void
+/* Views that are gone, or are no longer to be refreshed incrementally. */
+static List *
+abandoned(void)
+{
+	static SPIPlanPtr plan = NULL;
+	MemoryContext caller = CurrentMemoryContext;
+	PgoptSpi spi;
+	List *views = NIL;
+	uint64 count;
+	bool isnull;
+
+	pgopt_spi_begin(&spi);
+	count =
+		pgopt_spi_execute_kept(&plan,
+							   "SELECT s.view FROM pgopt.incremental_state s"
+							   " WHERE NOT EXISTS (SELECT FROM pgopt.matview m JOIN pg_class c"
+							   "                       ON c.oid = m.view AND c.relkind = 'm'"
+							   "                    WHERE m.view = s.view AND m.home = pgopt.home()"
+							   "                      AND m.incremental <> 'never')",
+							   0,
+							   NULL,
+							   NULL,
+							   NULL,
+							   true,
+							   SPI_OK_SELECT);
+	for (uint64 i = 0; i < count; i++)
+	{
+		Oid view = DatumGetObjectId(pgopt_spi_value(i, 1, &isnull));
+		MemoryContext old = MemoryContextSwitchTo(caller);
+
+		views = lappend_oid(views, view);
+		MemoryContextSwitchTo(old);
+	}
+	pgopt_spi_end(&spi);
+	return views;
+}
+
+bool
 incremental_maintain(void)
 {
-	rowlog_maintain();
+	ListCell *lc;
+
+	foreach(lc, abandoned())
+		incremental_forget(lfirst_oid(lc));
+	return rowlog_maintain();
 }

@@ -54,8 +54,11 @@ extern void state_load(Oid matview, IncrementalState *state);
 extern void state_save(Oid matview, const IncrementalState *state, List *sources, int64 changes);
 extern void state_delete(Oid matview);
 
-/* The pg_snapshot of a snapshot, to this transaction's own changes blind. */
-extern Datum frontier_of(Snapshot snapshot);
+/* The next refresh computes everything, for this reason. */
+extern void state_invalidate(Oid matview, const char *reason);
+
+/* The pg_snapshot of a snapshot; are this transaction's own changes read? */
+extern Datum frontier_of(Snapshot snapshot, bool reads_own);
 
 /* --- which way is cheaper (choice.c) ------------------------------------------- */
 

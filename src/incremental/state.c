@@ -198,6 +198,25 @@ state_save(Oid matview, const IncrementalState *state, List *sources, int64 chan
 }
 
 void
+state_invalidate(Oid matview, const char *reason)
+{
+	PgoptSpi spi;
+	Oid types[] = {OIDOID, TEXTOID};
+	Datum values[] = {ObjectIdGetDatum(matview), CStringGetTextDatum(reason)};
+
+	pgopt_spi_begin(&spi);
+	(void) pgopt_spi_execute("UPDATE pgopt.incremental_state SET valid = false, reason = $2"
+							 " WHERE view = $1",
+							 2,
+							 types,
+							 values,
+							 NULL,
+							 false,
+							 SPI_OK_UPDATE);
+	pgopt_spi_end(&spi);
+}
+
+void
 state_delete(Oid matview)
 {
 	PgoptSpi spi;
@@ -236,26 +255,34 @@ compare_xids(const void *a, const void *b)
 }
 
 /*
- * pg_current_snapshot() does not list the transaction that asks, whose changes
- * after the refresh must not count as read.
+ * pg_current_snapshot() does not list the transaction that asks.  Here it
+ * counts as running, so that its changes after the refresh are not taken for
+ * read, or, where it has read its own, as ended; then all that began between
+ * the snapshot and its own number are running.
  */
 Datum
-frontier_of(Snapshot snapshot)
+frontier_of(Snapshot snapshot, bool reads_own)
 {
 	FullTransactionId next = ReadNextFullTransactionId();
-	TransactionId own = GetTopTransactionIdIfAny();
+	TransactionId own_xid = GetTopTransactionIdIfAny();
+	uint64 own = TransactionIdIsValid(own_xid) ? full_xid(own_xid, next) : 0;
 	uint64 xmin = full_xid(snapshot->xmin, next);
 	uint64 xmax = full_xid(snapshot->xmax, next);
-	uint64 *xids = palloc((snapshot->xcnt + 1) * sizeof(uint64));
+	uint64 running = reads_own && own >= xmax ? own - xmax : 0;
+	uint64 *xids = palloc((snapshot->xcnt + running + 1) * sizeof(uint64));
 	int count = 0;
 	StringInfoData text;
 
 	for (uint32 i = 0; i < snapshot->xcnt; i++)
 		xids[count++] = full_xid(snapshot->xip[i], next);
-	if (TransactionIdIsValid(own) && full_xid(own, next) < xmax)
+	for (uint64 i = 0; i < running; i++)
+		xids[count++] = xmax + i;
+	if (running > 0 || (reads_own && own == xmax))
+		xmax = own + 1;
+	if (own != 0 && own < xmax && !reads_own)
 	{
-		xids[count++] = full_xid(own, next);
-		xmin = Min(xmin, full_xid(own, next));
+		xids[count++] = own;
+		xmin = Min(xmin, own);
 	}
 	qsort(xids, count, sizeof(uint64), compare_xids);
 

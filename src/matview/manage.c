@@ -187,13 +187,22 @@ advise(Oid matview, const Dependencies *dependencies)
 			 errhint(PGOPT_PRELOAD_HINT)));
 }
 
+static char *
+as_sentence(const char *text)
+{
+	char *sentence = pstrdup(text);
+
+	sentence[0] = pg_toupper((unsigned char) sentence[0]);
+	return sentence;
+}
+
 /* Begins to capture what the view reads, or lets go of it. */
 static void
 set_incremental(Oid matview, IncrementalMode mode)
 {
 	char *reason;
 	char *hint;
-	bool prepared;
+	PrepareResult result;
 
 	if (mode == INCREMENTAL_NEVER)
 	{
@@ -201,18 +210,21 @@ set_incremental(Oid matview, IncrementalMode mode)
 		return;
 	}
 
-	/* in a snapshot that sees what was just configured */
-	CommandCounterIncrement();
-	PushCopiedSnapshot(GetActiveSnapshot());
-	UpdateActiveSnapshotCommandId();
-	prepared = matview_prepare_incremental(matview, &reason, &hint);
-	PopActiveSnapshot();
-	if (prepared)
+	/* in snapshots that see what was just configured, and made */
+	do
+	{
+		CommandCounterIncrement();
+		PushCopiedSnapshot(GetActiveSnapshot());
+		UpdateActiveSnapshotCommandId();
+		result = matview_prepare_incremental(matview, &reason, &hint);
+		PopActiveSnapshot();
+	} while (result == PREPARE_MORE);
+	if (result == PREPARE_DONE)
 		return;
 	ereport(mode == INCREMENTAL_ALWAYS ? ERROR : NOTICE,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("%s cannot be refreshed incrementally", qualified_name(matview)),
-			 errdetail("%s.", reason),
+			 errdetail("%s.", as_sentence(reason)),
 			 hint
 				 ? errhint("%s", hint)
 				 : errhint("SELECT * FROM pgopt_explain_refresh('%s');", qualified_name(matview))));

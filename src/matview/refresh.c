@@ -530,24 +530,24 @@ matview_explain(Oid matview)
 	return parts;
 }
 
-bool
+PrepareResult
 matview_prepare_incremental(Oid matview, char **reason, char **hint)
 {
 	IncrementalMode mode;
 	ArrayType *settings = load_configuration(matview, &mode);
 	Relation rel;
 	OwnerScope scope;
-	bool prepared;
+	PrepareResult result;
 
 	if (mode == INCREMENTAL_NEVER)
-		return true;
+		return PREPARE_DONE;
 	rel = open_matview(matview, AccessShareLock);
 	begin_as_owner(&scope, rel->rd_rel->relowner, settings);
 	prepared =
 		incremental_prepare(matview, dependencies_resolve(matview, false)->untracked, reason, hint);
 	end_as_owner(&scope);
 	relation_close(rel, NoLock);
-	return prepared;
+	return result;
 }
 
 void

@@ -304,6 +304,7 @@ worker_run_job(Oid view, const char *source, const char *reason)
 	ErrorData *volatile failure = NULL;
 	volatile bool locked = false;
 	RefreshResult result;
+	PrepareResult prepared;
 	char *why_not;
 	char *hint;
 	instr_time start;
@@ -316,9 +317,12 @@ worker_run_job(Oid view, const char *source, const char *reason)
 		matview_note_attempt(view);
 		commit_job();
 
-		begin_job();
-		(void) matview_prepare_incremental(view, &why_not, &hint);
-		commit_job();
+		do
+		{
+			begin_job();
+			prepared = matview_prepare_incremental(view, &why_not, &hint);
+			commit_job();
+		} while (prepared == PREPARE_MORE);
 
 		begin_job();
 		pgstat_report_activity(

@@ -636,19 +636,27 @@ trim_log(TimestampTz *last)
 	pgstat_report_stat(true);
 }
 
+/* What is done for incremental refreshes between them: arguments and results of core_try(). */
+typedef struct Preparation
+{
+	Oid view;
+	PrepareResult result;
+} Preparation;
+
 static void
 prepare_view(void *arg)
 {
+	Preparation *preparation = arg;
 	char *reason;
 	char *hint;
 
-	(void) matview_prepare_incremental(*(Oid *) arg, &reason, &hint);
+	preparation->result = matview_prepare_incremental(preparation->view, &reason, &hint);
 }
 
 static void
 maintain_logs(void *arg)
 {
-	incremental_maintain();
+	*(bool *) arg = incremental_maintain();
 }
 
 static bool
@@ -674,6 +682,7 @@ keep_row_logs(TimestampTz *last)
 	List *views;
 	ListCell *lc;
 	ErrorData *error;
+	bool done = false;
 
 	if (any_incremental())
 		tidied = false;
@@ -688,29 +697,33 @@ keep_row_logs(TimestampTz *last)
 	commit();
 	foreach(lc, views)
 	{
-		Oid view = lfirst_oid(lc);
+		Preparation preparation = {.view = lfirst_oid(lc)};
 
-		begin();
-		error = core_try(prepare_view, &view, true);
-		if (error != NULL)
-			ereport(
-				LOG,
-				(errcode(error->sqlerrcode),
-				 errmsg(
-					 "pgopt could not prepare the incremental refresh of materialized view %u: %s",
-					 view,
-					 error->message)));
-		commit();
+		do
+		{
+			preparation.result = PREPARE_REFUSED;
+			begin();
+			error = core_try(prepare_view, &preparation, true);
+			if (error != NULL)
+				ereport(
+					LOG,
+					(errcode(error->sqlerrcode),
+					 errmsg(
+						 "pgopt could not prepare the incremental refresh of materialized view %u: %s",
+						 preparation.view,
+						 error->message)));
+			commit();
+		} while (preparation.result == PREPARE_MORE);
 	}
 	begin();
-	error = core_try(maintain_logs, NULL, true);
+	error = core_try(maintain_logs, &done, true);
 	if (error != NULL)
 		ereport(LOG,
 				(errcode(error->sqlerrcode),
 				 errmsg("pgopt could not tidy the row logs: %s", error->message)));
 	commit();
 	pgstat_report_stat(true);
-	tidied = !any_incremental();
+	tidied = done && !any_incremental();
 	return pgopt_worker_naptime;
 }
 
