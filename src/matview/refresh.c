@@ -543,7 +543,7 @@ matview_prepare_incremental(Oid matview, char **reason, char **hint)
 		return PREPARE_DONE;
 	rel = open_matview(matview, AccessShareLock);
 	begin_as_owner(&scope, rel->rd_rel->relowner, settings);
-	prepared =
+	result =
 		incremental_prepare(matview, dependencies_resolve(matview, false)->untracked, reason, hint);
 	end_as_owner(&scope);
 	relation_close(rel, NoLock);
