@@ -105,8 +105,12 @@ manage() {
 change() {
   say "SELECT '' FROM $1.choose($3);"
   awk -v schema="$1" -v chosen=$(((2 * $3 + 2) / 3)) -v step=$(($2 / 15)) 'BEGIN {
-    for (first = 1; first <= chosen; first += step)
-      printf "SELECT '\'\'' FROM change(%d, %d);\nVACUUM documents;\n", first, first + step > chosen ? chosen : first + step - 1 }'
+    for (first = 1; first <= chosen; first += step) {
+      last = first + step - 1
+      if (last > chosen) last = chosen
+      printf "SELECT '\'\'' FROM change(%d, %d);\nVACUUM documents;\n", first, last
+    }
+  }'
 }
 
 # timed ROUND SIZE WAY VIEW STATEMENT
