@@ -229,6 +229,17 @@ choose_full_distinct(GroupCompiler *compiler)
 	return found;
 }
 
+/* The number of an input among the program's outputs, which it is added to once. */
+static int
+input_number(List **outputs, int nkeys, Expr *input)
+{
+	for (int i = nkeys; i < list_length(*outputs); i++)
+		if (equal(list_nth(*outputs, i), input))
+			return i + 1;
+	*outputs = lappend(*outputs, input);
+	return list_length(*outputs);
+}
+
 /* Fills the specification; returns the expressions whose change the program is to give. */
 static List *
 make_spec(GroupCompiler *compiler, GroupSpec *spec)
@@ -256,8 +267,7 @@ make_spec(GroupCompiler *compiler, GroupSpec *spec)
 		if (draft->input != NULL)
 		{
 			accumulator->value = groups_type_of(draft->input);
-			outputs = lappend(outputs, draft->input);
-			accumulator->input = list_length(outputs);
+			accumulator->input = input_number(&outputs, spec->nkeys, draft->input);
 		}
 		spec->source_accumulators = lappend(
 			spec->source_accumulators,
@@ -378,6 +388,13 @@ groups_compile(IncrementalPlan *plan, Query *query)
 			"groups that it leaves out are kept in the state, too",
 			NULL);
 	groups_join_counts_and_sums(&compiler);
+	foreach(lc, compiler.drafts)
+	{
+		Draft *draft = lfirst(lc);
+
+		draft->input = (Expr *) groups_count_letters_fast((Node *) draft->input, NULL);
+		draft->whole = (Expr *) groups_count_letters_fast((Node *) draft->whole, NULL);
+	}
 
 	outputs = make_spec(&compiler, spec);
 	groups_write_sql(&compiler, spec, having, view_columns);

@@ -48,6 +48,7 @@ extern Draft *groups_add_draft(GroupCompiler *compiler, AccumulatorKind kind, Ex
 extern Expr *groups_compile_aggregate(GroupCompiler *compiler, Aggref *aggregate);
 extern Expr *groups_show_key(GroupCompiler *compiler, int number);
 extern Expr *groups_recompute_expression(GroupCompiler *compiler, Expr *expression);
+extern Node *groups_count_letters_fast(Node *node, void *context);
 extern void groups_join_counts_and_sums(GroupCompiler *compiler);
 extern bool groups_is_storable(Oid type);
 extern bool groups_equal_is_same(Expr *expression);

@@ -17,6 +17,7 @@
 #include "access/nbtree.h"
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -53,7 +54,7 @@ groups_can_be_hashed(Oid type)
 	return OidIsValid(entry->eq_opr) && OidIsValid(entry->hash_extended_proc);
 }
 
-/* Fields that extract() gives as whole numbers. */
+/* Fields that extract() and date_part() give as whole numbers. */
 static bool
 is_whole_field(Const *field)
 {
@@ -84,6 +85,29 @@ is_whole_field(Const *field)
 	return false;
 }
 
+static bool
+gives_whole_field(FuncExpr *call)
+{
+	switch (call->funcid)
+	{
+		case F_EXTRACT_TEXT_DATE:
+		case F_EXTRACT_TEXT_TIME:
+		case F_EXTRACT_TEXT_TIMETZ:
+		case F_EXTRACT_TEXT_TIMESTAMP:
+		case F_EXTRACT_TEXT_TIMESTAMPTZ:
+		case F_EXTRACT_TEXT_INTERVAL:
+		case F_DATE_PART_TEXT_DATE:
+		case F_DATE_PART_TEXT_TIME:
+		case F_DATE_PART_TEXT_TIMETZ:
+		case F_DATE_PART_TEXT_TIMESTAMP:
+		case F_DATE_PART_TEXT_TIMESTAMPTZ:
+		case F_DATE_PART_TEXT_INTERVAL:
+			return is_whole_field(linitial(call->args));
+		default:
+			return false;
+	}
+}
+
 /*
  * Digits after the point that every value of a numeric expression shows, or -1
  * where they can differ.
@@ -100,6 +124,8 @@ fixed_scale(Expr *expression)
 
 	if (IsA(expression, FuncExpr))
 	{
+		if (gives_whole_field(call))
+			return 0;
 		switch (call->funcid)
 		{
 			case F_NUMERIC_INT2:
@@ -109,13 +135,6 @@ fixed_scale(Expr *expression)
 			case F_ROUND_NUMERIC:
 			case F_TRUNC_NUMERIC:
 				return 0;
-			case F_EXTRACT_TEXT_DATE:
-			case F_EXTRACT_TEXT_TIME:
-			case F_EXTRACT_TEXT_TIMETZ:
-			case F_EXTRACT_TEXT_TIMESTAMP:
-			case F_EXTRACT_TEXT_TIMESTAMPTZ:
-			case F_EXTRACT_TEXT_INTERVAL:
-				return is_whole_field(linitial(call->args)) ? 0 : -1;
 			case F_ROUND_NUMERIC_INT4:
 			case F_TRUNC_NUMERIC_INT4:
 			{
@@ -168,6 +187,9 @@ groups_equal_is_same(Expr *expression)
 
 	if (type == NUMERICOID)
 		return fixed_scale(expression) >= 0;
+	/* of floating point numbers only zero looks different, when it is negative */
+	if (IsA(expression, FuncExpr) && gives_whole_field((FuncExpr *) expression))
+		return true;
 	if (type == BPCHAROID && exprTypmod((Node *) expression) >= VARHDRSZ)
 		return true;
 	return type_equal_is_same(type, exprCollation((Node *) expression));
@@ -291,22 +313,6 @@ is_not_null(Expr *argument)
 	return (Expr *) test;
 }
 
-/* Counts what an aggregate takes in: arguments that are not NULL. */
-static Draft *
-count_argument(GroupCompiler *compiler, Aggref *aggregate, Expr *argument)
-{
-	Draft *draft;
-	Expr *condition = aggregate->aggfilter;
-
-	if (is_never_null(compiler, argument))
-		return count_rows(compiler, condition);
-	draft = count_rows(compiler, and_also(condition, is_not_null(argument)));
-	/* said in the user's words where they are shorter */
-	draft->whole =
-		(Expr *) groups_make_aggregate("pg_catalog", "count", INT8OID, argument, condition);
-	return draft;
-}
-
 static Expr *
 argument_of(Aggref *aggregate)
 {
@@ -322,6 +328,33 @@ filtered_argument(Aggref *aggregate)
 	return aggregate->aggfilter == NULL
 			   ? argument
 			   : groups_make_when(copyObject(aggregate->aggfilter), argument);
+}
+
+/*
+ * Counts what an aggregate takes in: arguments that are not NULL.  What sums it
+ * too has the argument as its input already; else whether it is there will do,
+ * and costs less to carry.
+ */
+static Draft *
+count_argument(GroupCompiler *compiler, Aggref *aggregate, bool is_carried)
+{
+	Expr *argument = argument_of(aggregate);
+	Expr *condition = aggregate->aggfilter;
+	Expr *input;
+
+	if (is_never_null(compiler, argument))
+		return count_rows(compiler, condition);
+	if (is_carried || get_typbyval(exprType((Node *) argument)))
+		input = filtered_argument(aggregate);
+	else
+		input = groups_make_when(and_also(copyObject(condition), is_not_null(argument)),
+								 (Expr *) makeBoolConst(true, false));
+	return groups_add_draft(
+		compiler,
+		ACC_COUNT,
+		input,
+		bigint_column,
+		(Expr *) groups_make_aggregate("pg_catalog", "count", INT8OID, argument, condition));
 }
 
 static Expr *
@@ -373,7 +406,7 @@ extreme_of(GroupCompiler *compiler, AccumulatorKind kind, Aggref *aggregate)
 static Expr *
 sum_of_integers(GroupCompiler *compiler, Aggref *aggregate, bool average)
 {
-	Draft *count = count_argument(compiler, aggregate, argument_of(aggregate));
+	Draft *count = count_argument(compiler, aggregate, true);
 	Expr *whole = (Expr *) groups_make_aggregate(
 		"pg_catalog", "sum", INT8OID, argument_of(aggregate), aggregate->aggfilter);
 	Draft *sum = groups_add_draft(compiler,
@@ -454,7 +487,7 @@ groups_show_key(GroupCompiler *compiler, int number)
 static Expr *
 sum_of_numerics(GroupCompiler *compiler, Aggref *aggregate, bool average)
 {
-	Draft *count = count_argument(compiler, aggregate, argument_of(aggregate));
+	Draft *count = count_argument(compiler, aggregate, true);
 	Expr *whole = (Expr *) groups_make_aggregate(
 		"pg_catalog", "sum", NUMERICOID, argument_of(aggregate), aggregate->aggfilter);
 	Draft *sum = groups_add_draft(compiler,
@@ -478,7 +511,7 @@ static Expr *
 all_or_any(GroupCompiler *compiler, Aggref *aggregate, bool all)
 {
 	Expr *argument = argument_of(aggregate);
-	Draft *count = count_argument(compiler, aggregate, argument);
+	Draft *count = count_argument(compiler, aggregate, true);
 	Expr *decisive = copyObject(argument);
 	Draft *found;
 
@@ -686,11 +719,10 @@ groups_compile_aggregate(GroupCompiler *compiler, Aggref *aggregate)
 			case F_COUNT_:
 			case F_COUNT_ANY:
 				explain(compiler, aggregate, "counted", "changes are added to the count", NULL);
-				return state_column(
-					compiler,
-					aggregate->aggstar
-						? count_rows(compiler, aggregate->aggfilter)
-						: count_argument(compiler, aggregate, argument_of(aggregate)));
+				return state_column(compiler,
+									aggregate->aggstar
+										? count_rows(compiler, aggregate->aggfilter)
+										: count_argument(compiler, aggregate, false));
 			case F_SUM_INT2:
 			case F_SUM_INT4:
 			case F_AVG_INT2:
@@ -797,4 +829,24 @@ groups_join_counts_and_sums(GroupCompiler *compiler)
 		count->whole = groups_make_element((Expr *) both, INT8OID, 1);
 		sum->whole = groups_make_element((Expr *) copyObject(both), INT8OID, 2);
 	}
+}
+
+/*
+ * length() of texts reads them letter by letter, which costs more than all else
+ * of a view that takes averages of it.  In UTF-8, every byte but those that
+ * continue a letter is one.
+ */
+Node *
+groups_count_letters_fast(Node *node, void *context)
+{
+	FuncExpr *call = (FuncExpr *) node;
+
+	if (node == NULL || GetDatabaseEncoding() != PG_UTF8)
+		return node;
+	if (IsA(node, FuncExpr) &&
+		(call->funcid == F_TEXTLEN || call->funcid == F_LENGTH_TEXT ||
+		 call->funcid == F_CHAR_LENGTH_TEXT || call->funcid == F_CHARACTER_LENGTH_TEXT))
+		return (Node *) groups_make_named_call(
+			"text_length", (Expr *) groups_count_letters_fast(linitial(call->args), context));
+	return expression_tree_mutator(node, groups_count_letters_fast, context);
 }
