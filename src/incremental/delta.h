@@ -55,7 +55,7 @@ typedef struct Factor
 	List *columns; /* of Var *: what the columns of an item's store are; NIL for a table's */
 
 	/*
-	 * Of an EXISTS condition (delta_exists.c).  Either these conditions, with
+	 * Of an EXISTS condition (delta_match.c).  Either these conditions, with
 	 * Params for the columns of the store, join rows to the changes of whether
 	 * there is a match; or matches are counted for each row that passes them.
 	 */
@@ -97,7 +97,10 @@ extern bool delta_reads_tables(Node *node);
 extern bool delta_gather(Level *level, Node *jointree, Product *product);
 extern bool delta_gather_quals(Level *level, Node *quals, Product *product);
 
-/* --- delta_steps.c: statements --------------------------------------------------- */
+/* --- delta_build.c: pieces of queries -------------------------------------------- */
+
+extern char *delta_deparse(Query *query);
+extern Query *delta_new_query(void);
 
 /* A store in a query's range table; named once the query is complete. */
 extern int delta_add_entry(Compiler *compiler, Query *query, int store);
@@ -105,13 +108,26 @@ extern void delta_name_columns(Compiler *compiler, Query *query, int rti, int st
 extern Var *delta_column(Compiler *compiler, int rti, int store, int column);
 extern Node *delta_weight(int rti);
 
+extern void delta_add_item(Query *query, int rti);
+extern int delta_add_lateral(Query *query, Query *subquery);
+extern void delta_add_target(Query *query, Expr *expr, char *name);
+extern Node *delta_operation(const char *name, Node *left, Node *right);
+extern Node *delta_bigint(int64 value);
+extern Node *delta_at_most_one(Node *node);
+extern Node *delta_at_least_one(Node *node);
+
+/* --- delta_steps.c: statements --------------------------------------------------- */
+
+/* A condition's keys, with columns of its store, which is an entry some levels up. */
+extern List *delta_fill_keys(Compiler *compiler, const Factor *factor, int rti, int level);
+
 /*
- * The query whose rows are the term of these factors: outputs, then the weight.
+ * The query whose rows are the term of these factors: outputs, then the weight
+ * (without factors: the product as it is, and no weight).
  * Vars of nulled entries are NULL.
  */
 extern Query *
 delta_term(Level *level, const Product *product, const List *changed, Relids nulled, List *outputs);
-extern char *delta_deparse(Query *query);
 
 /* Adds the steps of a product's change to a store. */
 extern bool delta_emit(Level *level, Product *product, Relids nulled, List *outputs, int target);
@@ -119,10 +135,14 @@ extern bool delta_emit(Level *level, Product *product, Relids nulled, List *outp
 /* --- delta_exists.c ---------------------------------------------------------------- */
 
 extern bool delta_gather_sublink(Level *level, Node *qual, Product *product);
+extern Node *delta_not_exists(Query *query);
+
+/* --- delta_match.c ----------------------------------------------------------------- */
 
 /* A factor that is 1 where rows of a query exist (or do not), given by its EXISTS form. */
 extern Factor *delta_exists(Level *level, Query *query, bool negated, Node *after);
-extern Node *delta_not_exists(Query *query);
+/* Is it what joins can hash or merge by? */
+extern bool delta_is_equality(OpExpr *op);
 extern const char *delta_exists_way(const Factor *factor);
 extern const char *delta_exists_reason(const Factor *factor);
 

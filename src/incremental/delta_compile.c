@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
@@ -213,6 +214,40 @@ product_of(const Product *side, const Product *other, const Product *more)
 	return product;
 }
 
+typedef struct ToNull
+{
+	Relids rtis;
+} ToNull;
+
+static Node *
+vars_to_null(Node *node, ToNull *to)
+{
+	Var *var = (Var *) node;
+
+	if (node == NULL)
+		return NULL;
+	if (IsA(node, Var) && var->varlevelsup == 0 && bms_is_member(var->varno, to->rtis))
+		return (Node *) makeNullConst(var->vartype, var->vartypmod, var->varcollid);
+	return expression_tree_mutator(node, vars_to_null, to);
+}
+
+/* Do the conditions let no row through where these entries are NULL? */
+static bool
+rejects_nulls(const Product *product, Relids rtis)
+{
+	ToNull to = {.rtis = rtis};
+	ListCell *lc;
+
+	foreach(lc, product->quals)
+	{
+		Const *value = (Const *) eval_const_expressions(NULL, vars_to_null(lfirst(lc), &to));
+
+		if (IsA(value, Const) && (value->constisnull || !DatumGetBool(value->constvalue)))
+			return true;
+	}
+	return false;
+}
+
 /* The rows of one side that match none of the other, with NULLs in its place. */
 static bool
 emit_padded(Level *level, JoinExpr *join, Product *side, Node *kept, Node *nulled,
@@ -220,8 +255,11 @@ emit_padded(Level *level, JoinExpr *join, Product *side, Node *kept, Node *nulle
 {
 	Query *matching = matching_rows(level, nulled, delta_entries(kept), join->quals);
 	Product *product = product_of(side, NULL, more);
-	Factor *none = delta_exists(level, matching, true, delta_not_exists(matching));
+	Factor *none;
 
+	if (rejects_nulls(product, delta_entries(nulled)))
+		return true;
+	none = delta_exists(level, matching, true, delta_not_exists(matching));
 	if (none == NULL)
 		return false;
 	delta_add_part(level,

@@ -72,7 +72,8 @@ delta_add_step(Compiler *compiler, char *sql, int target, Bitmapset *needs)
 static int
 leaf_store(Compiler *compiler, RangeTblEntry *rte)
 {
-	bool inherited = rte->inh && has_subclass(rte->relid);
+	bool inherited = rte->inh && (get_rel_relkind(rte->relid) == RELKIND_PARTITIONED_TABLE ||
+								  has_subclass(rte->relid));
 	ListCell *lc;
 	DeltaStore *store;
 	int number;

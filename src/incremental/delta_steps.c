@@ -8,74 +8,9 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
-#include "parser/parser.h"
-#include "parser/parse_oper.h"
 #include "parser/parsetree.h"
-#include "utils/ruleutils.h"
 
 #include "delta.h"
-
-/* --- text ------------------------------------------------------------------------ */
-
-/* A query's text, under the search_path that plan_compile() has set. */
-char *
-delta_deparse(Query *query)
-{
-	return pg_get_querydef(copyObject(query), false);
-}
-
-/* --- stores in FROM ----------------------------------------------------------------- */
-
-/*
- * A store looks like a CTE that is defined elsewhere, which becomes its mere
- * name.  Its first column is the weight here, since a table's store may get
- * more columns later: only names matter in the end.
- */
-int
-delta_add_entry(Compiler *compiler, Query *query, int store)
-{
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-	rte->rtekind = RTE_CTE;
-	rte->ctename = delta_store(compiler, store)->name;
-	rte->inFromCl = true;
-	rte->eref = makeAlias(rte->ctename, NIL);
-	query->rtable = lappend(query->rtable, rte);
-	return list_length(query->rtable);
-}
-
-void
-delta_name_columns(Compiler *compiler, Query *query, int rti, int store)
-{
-	RangeTblEntry *rte = rt_fetch(rti, query->rtable);
-
-	rte->eref->colnames = list_make1(makeString("w"));
-	for (int i = 1; i <= delta_store(compiler, store)->ncolumns; i++)
-		rte->eref->colnames = lappend(rte->eref->colnames, makeString(psprintf("c%d", i)));
-}
-
-Var *
-delta_column(Compiler *compiler, int rti, int store, int column)
-{
-	ColumnType *type = &delta_store(compiler, store)->columns[column - 1];
-
-	return makeVar(rti, column + 1, type->type, type->typmod, type->collation, 0);
-}
-
-Node *
-delta_weight(int rti)
-{
-	return (Node *) makeVar(rti, 1, INT8OID, -1, InvalidOid, 0);
-}
-
-static void
-add_item(Query *query, int rti)
-{
-	RangeTblRef *ref = makeNode(RangeTblRef);
-
-	ref->rtindex = rti;
-	query->jointree->fromlist = lappend(query->jointree->fromlist, ref);
-}
 
 /* --- Vars ----------------------------------------------------------------------------- */
 
@@ -154,27 +89,33 @@ typedef struct Fill
 	Compiler *compiler;
 	int rti;
 	int store;
+	int level;
 } Fill;
 
-/* A key's Params stand for the columns of the condition's store. */
 static Node *
 fill_params(Node *node, Fill *fill)
 {
 	if (node == NULL)
 		return NULL;
 	if (IsA(node, Param) && ((Param *) node)->paramkind == PARAM_EXEC)
-		return (Node *) delta_column(
-			fill->compiler, fill->rti, fill->store, ((Param *) node)->paramid);
+	{
+		Var *var = delta_column(fill->compiler, fill->rti, fill->store, ((Param *) node)->paramid);
+
+		var->varlevelsup = fill->level;
+		return (Node *) var;
+	}
 	return expression_tree_mutator(node, fill_params, fill);
 }
 
-/* --- terms ------------------------------------------------------------------------------ */
-
-static Node *
-operation(const char *name, Node *left, Node *right)
+List *
+delta_fill_keys(Compiler *compiler, const Factor *factor, int rti, int level)
 {
-	return (Node *) make_op(NULL, SystemFuncName(pstrdup(name)), left, right, NULL, -1);
+	Fill fill = {.compiler = compiler, .rti = rti, .store = factor->store, .level = level};
+
+	return (List *) fill_params((Node *) factor->keys, &fill);
 }
+
+/* --- terms ------------------------------------------------------------------------------ */
 
 /* Functions that belong beside those that they use; the order of all others is kept. */
 static void
@@ -197,73 +138,37 @@ put_lateral_last(Query *query)
 	query->jointree->fromlist = list_concat(first, last);
 }
 
-/* A subquery of one bigint that is computed for each row. */
 static Node *
-add_count(Query *query, Query *count)
+bigint_of(int rti)
 {
-	RangeTblEntry *rte = makeNode(RangeTblEntry);
-
-	rte->rtekind = RTE_SUBQUERY;
-	rte->subquery = copyObject(count);
-	rte->lateral = true;
-	rte->inFromCl = true;
-	rte->alias = makeAlias("m", list_make1(makeString("n")));
-	rte->eref = copyObject(rte->alias);
-	query->rtable = lappend(query->rtable, rte);
-	add_item(query, list_length(query->rtable));
-	return (Node *) makeVar(list_length(query->rtable), 1, INT8OID, -1, InvalidOid, 0);
-}
-
-static Node *
-at_most_one(Node *node)
-{
-	MinMaxExpr *result = makeNode(MinMaxExpr);
-
-	result->minmaxtype = INT8OID;
-	result->op = IS_LEAST;
-	result->args = list_make2(
-		node,
-		makeConst(
-			INT8OID, -1, InvalidOid, sizeof(int64), Int64GetDatum(1), false, FLOAT8PASSBYVAL));
-	result->location = -1;
-	return (Node *) result;
+	return (Node *) makeVar(rti, 1, INT8OID, -1, InvalidOid, 0);
 }
 
 /* 1 where matches came to a row that had none, -1 where it lost its last. */
 static Node *
 add_counts(Query *query, Factor *factor, List **quals)
 {
-	Node *now = add_count(query, factor->matching);
-	Node *change = add_count(query, factor->changed);
-	Node *is = at_most_one(now);
-	Node *was = at_most_one(operation("-", copyObject(now), change));
+	Node *now = bigint_of(delta_add_lateral(query, factor->matching));
+	Node *change = bigint_of(delta_add_lateral(query, factor->changed));
+	Node *is = delta_at_most_one(now);
+	Node *was = delta_at_most_one(delta_operation("-", copyObject(now), change));
 
-	*quals = lappend(*quals, operation("<>", is, was));
-	return operation("-", copyObject(is), copyObject(was));
+	*quals = lappend(*quals, delta_operation("<>", is, was));
+	return delta_operation("-", copyObject(is), copyObject(was));
 }
 
 /* Puts a changed factor into a term; gives its weight. */
 static Node *
 add_changed(Compiler *compiler, Query *query, Factor *factor, int rti, List **quals)
 {
-	Fill fill = {.compiler = compiler, .store = factor->store, .rti = rti};
-
 	if (factor->matching != NULL)
 	{
 		*quals = list_concat_copy(*quals, factor->keys);
 		return add_counts(query, factor, quals);
 	}
-	add_item(query, rti);
-	*quals = list_concat(*quals, (List *) fill_params((Node *) factor->keys, &fill));
+	delta_add_item(query, rti);
+	*quals = list_concat(*quals, delta_fill_keys(compiler, factor, rti, 0));
 	return delta_weight(rti);
-}
-
-static void
-add_target(Query *query, Expr *expr, char *name)
-{
-	int number = list_length(query->targetList) + 1;
-
-	query->targetList = lappend(query->targetList, makeTargetEntry(expr, number, name, false));
 }
 
 static int
@@ -281,7 +186,7 @@ Query *
 delta_term(Level *level, const Product *product, const List *changed, Relids nulled, List *outputs)
 {
 	Compiler *compiler = level->compiler;
-	Query *query = makeNode(Query);
+	Query *query = delta_new_query();
 	List *quals = list_copy(product->quals);
 	Node *weight = NULL;
 	bool negative = list_length(changed) % 2 == 0;
@@ -289,10 +194,7 @@ delta_term(Level *level, const Product *product, const List *changed, Relids nul
 	int rti;
 	ListCell *lc;
 
-	query->commandType = CMD_SELECT;
 	query->rtable = copyObject(level->query->rtable);
-	query->jointree = makeFromExpr(NIL, NULL);
-
 	replace.first = list_length(query->rtable) + 1;
 	foreach(lc, changed)
 		(void) delta_add_entry(compiler, query, ((Factor *) lfirst(lc))->store);
@@ -310,15 +212,16 @@ delta_term(Level *level, const Product *product, const List *changed, Relids nul
 			continue;
 		}
 		factor_weight = add_changed(compiler, query, factor, replace.first + place, &quals);
-		weight = weight == NULL ? factor_weight : operation("*", weight, factor_weight);
+		weight = weight == NULL ? factor_weight : delta_operation("*", weight, factor_weight);
 		negative ^= factor->negated;
 	}
-	if (negative)
-		weight = operation("-", NULL, weight);
+	if (negative && weight != NULL)
+		weight = delta_operation("-", NULL, weight);
 
 	foreach(lc, outputs)
-		add_target(query, lfirst(lc), psprintf("c%d", foreach_current_index(lc) + 1));
-	add_target(query, (Expr *) weight, pstrdup("w"));
+		delta_add_target(query, lfirst(lc), psprintf("c%d", foreach_current_index(lc) + 1));
+	if (weight != NULL)
+		delta_add_target(query, (Expr *) weight, pstrdup("w"));
 	if (quals != NIL)
 		query->jointree->quals = (Node *) make_ands_explicit(quals);
 	put_lateral_last(query);
