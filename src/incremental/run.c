@@ -34,6 +34,7 @@
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "core.h"
 #include "incremental_private.h"
 #include "row_table.h"
 
@@ -302,8 +303,13 @@ plan_query(IncrementalPlan *plan, const char *sql, const NamedStore *stores, int
 	PlannedStmt planned;
 	QueryDesc *desc;
 	uint64 rows;
+	Oid userid;
+	int security_context;
 
 	error_context_stack = &error_context;
+	/* no part of the workload: nobody could run it without the stores */
+	GetUserIdAndSecContext(&userid, &security_context);
+	SetUserIdAndSecContext(userid, security_context | PGOPT_SECURITY_OWN);
 	cached = GetCachedPlan(
 		statement_get(plan, sql, stores, nstores, env)->source, NULL, CurrentResourceOwner, env);
 	planned = *linitial_node(PlannedStmt, cached->stmt_list);
@@ -321,6 +327,7 @@ plan_query(IncrementalPlan *plan, const char *sql, const NamedStore *stores, int
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
 	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	SetUserIdAndSecContext(userid, security_context);
 	error_context_stack = error_context.previous;
 	return rows;
 }
