@@ -40,7 +40,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 # Everything in this list works without the server's headers.
-.PHONY: setup demo test test-versions bench coverage format format-check
+.PHONY: setup demo test test-versions equality bench coverage format format-check
 
 .DEFAULT_GOAL := all
 
@@ -70,6 +70,10 @@ test:
 
 test-versions:
 	@script/test-versions
+
+# At least 10,000 incremental refreshes, each compared with the definition (15 to 30 minutes).
+equality:
+	@PGOPT_NOTES=1 PGOPT_EQUALITY_REFRESHES=10000 PGOPT_TAP_TIMEOUT=9000 script/test tap 060_incremental_equality
 
 coverage:
 	@script/test coverage
