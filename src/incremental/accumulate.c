@@ -316,6 +316,23 @@ put_into_list(const AccumulatorType *type, Extremes *list, Datum value)
 }
 
 /*
+ * Drops the changes beyond the last of a list that does not hold all: they were
+ * not in it, and are not put in.
+ */
+static void
+drop_beyond(const AccumulatorType *type, AccumulatorChange *change, Datum bound)
+{
+	int kept = 0;
+
+	for (int i = 0; i < change->nvalues; i++)
+	{
+		if (compare_extremes(type, change->values[i].value, bound) <= 0)
+			change->values[kept++] = change->values[i];
+	}
+	change->nvalues = kept;
+}
+
+/*
  * What goes is taken from the old list first: it had been there, or beyond.
  * What comes is put in if it belongs before the last of a list that does not
  * hold all: what else is beyond that is not known.
@@ -331,11 +348,15 @@ combine_extremes(const AccumulatorType *type, Datum *list, AccumulatorChange *ch
 	if (change->nvalues == 0)
 		return COMBINE_SAME;
 	read_list(type, old, &extremes);
-	add_up_weights(type, change);
 	bounded = !extremes.complete;
 	if (bounded && extremes.length == 0)
 		elog(ERROR, "list of no extremes");
 	bound = bounded ? extremes.values[extremes.length - 1] : (Datum) 0;
+	if (bounded)
+		drop_beyond(type, change, bound);
+	if (change->nvalues == 0)
+		return COMBINE_SAME;
+	add_up_weights(type, change);
 
 	for (int i = 0; i < change->nvalues; i++)
 	{
@@ -349,8 +370,6 @@ combine_extremes(const AccumulatorType *type, Datum *list, AccumulatorChange *ch
 	{
 		const WeightedValue *came = &change->values[i];
 
-		if (bounded && compare_extremes(type, came->value, bound) > 0)
-			break;
 		for (int64 times = 0; times < came->weight && times <= EXTREMES_KEPT; times++)
 			put_into_list(type, &extremes, came->value);
 	}
