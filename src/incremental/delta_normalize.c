@@ -658,6 +658,12 @@ normalize_query(IncrementalPlan *plan, Query *query, bool top)
 
 		if (rte->rtekind == RTE_RELATION && !check_relation(plan, rte))
 			return false;
+		if (delta_reads_tables((Node *) rte->functions) ||
+			delta_reads_tables((Node *) rte->values_lists) ||
+			delta_reads_tables((Node *) rte->tablefunc))
+			return plan_refuse(plan,
+							   "join the subquery with LATERAL instead",
+							   "a subquery in what a function in FROM is given");
 	}
 	compat_forget_permissions(query);
 	(void) make_joins_plain(query, (Node *) query->jointree);

@@ -146,7 +146,9 @@ entries_change(Query *query, Relids rtis)
 	{
 		RangeTblEntry *rte = rt_fetch(rti, query->rtable);
 
-		if (rte->rtekind == RTE_RELATION ||
+		/* FROM ONLY a partitioned table never gives a row */
+		if ((rte->rtekind == RTE_RELATION &&
+			 (rte->inh || get_rel_relkind(rte->relid) != RELKIND_PARTITIONED_TABLE)) ||
 			(rte->rtekind == RTE_SUBQUERY && delta_reads_tables((Node *) rte->subquery)))
 			return true;
 	}
@@ -287,6 +289,10 @@ delta_gather_quals(Level *level, Node *quals, Product *product)
 	{
 		Node *qual = lfirst(lc);
 
+		if (contain_vars_of_level(qual, 1) && delta_reads_tables(qual))
+			return plan_refuse(level->compiler->plan,
+							   "join the inner subquery's tables to those of the outer one",
+							   "a subquery in a subquery that refers to the query around both");
 		if (contain_vars_of_level(qual, 1))
 			product->outer = lappend(product->outer, qual);
 		else if (!delta_reads_tables(qual))
