@@ -19,6 +19,7 @@
  */
 #include "pgopt.h"
 
+#include <float.h>
 #include <math.h>
 
 #include "access/detoast.h"
@@ -40,11 +41,11 @@
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/cost.h"
 #include "optimizer/optimizer.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/plancat.h"
 #include "partitioning/partdesc.h"
-#include "portability/instr_time.h"
 #include "storage/bufmgr.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
@@ -66,9 +67,17 @@
 
 #define PREFETCH 32
 
-/* Evaluating an expression ends after so long, if that many rows were done. */
-#define EVALUATE_MS   40
+/*
+ * Evaluating an expression ends after that many nanoseconds, if that many rows
+ * were done; not by the clock, which would give other sizes in each run: a byte
+ * that it reads takes so long, and as much more as its functions cost (lower()
+ * takes 19, LIKE 7, to_tsvector() of cost 100 about 110); a row is as many bytes
+ * more.
+ */
+#define EVALUATE_NS   40e6
 #define EVALUATE_ROWS 200
+#define BYTE_NS       10
+#define ROW_BYTES     32
 
 /* With fewer rows of the sample that pass a predicate the planner knows better how many there are, if it is not far off. */
 #define MIN_PASSING 30
@@ -470,6 +479,12 @@ become_caller(const AsOwner *saved)
 
 /* --- columns ------------------------------------------------------------------------ */
 
+Size
+rows_raw_bytes(Datum value, int16 length)
+{
+	return length > 0 ? (Size) length : toast_raw_datum_size(value);
+}
+
 static void
 read_attribute(RowSample *sample, RowColumn *column)
 {
@@ -516,6 +531,31 @@ typedef struct Evaluation
 	int nrows; /* that were evaluated */
 } Evaluation;
 
+/* Bytes of these columns, as pull_varattnos() counts them, back from TOAST. */
+static double
+bytes_read(const RowSample *sample, int row, const Bitmapset *columns)
+{
+	double bytes = 0;
+	int member = -1;
+
+	while ((member = bms_next_member(columns, member)) >= 0)
+	{
+		AttrNumber attnum = member + FirstLowInvalidHeapAttributeNumber;
+		Datum value;
+		bool isnull;
+
+		if (attnum <= 0)
+		{
+			bytes += sample->rows[row]->t_len;
+			continue;
+		}
+		value = heap_getattr(sample->rows[row], attnum, sample->desc, &isnull);
+		if (!isnull)
+			bytes += rows_raw_bytes(value, TupleDescAttr(sample->desc, attnum - 1)->attlen);
+	}
+	return bytes;
+}
+
 /* Returns how many rows were evaluated. */
 static int
 evaluate_rows(RowSample *sample, Node *expression, RowCallback callback, void *arg)
@@ -524,10 +564,14 @@ evaluate_rows(RowSample *sample, Node *expression, RowCallback callback, void *a
 	ExprState *state = ExecPrepareExpr((Expr *) expression, estate);
 	ExprContext *econtext = GetPerTupleExprContext(estate);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(sample->desc, &TTSOpsHeapTuple);
-	instr_time start;
+	Bitmapset *columns = NULL;
+	QualCost cost;
+	double left; /* bytes */
 	int row;
 
-	INSTR_TIME_SET_CURRENT(start);
+	pull_varattnos(expression, 1, &columns);
+	cost_qual_eval_node(&cost, expression, NULL);
+	left = EVALUATE_NS / (BYTE_NS + cost.per_tuple / Max(cpu_operator_cost, DBL_MIN));
 	econtext->ecxt_scantuple = slot;
 	for (row = 0; row < sample->nrows; row++)
 	{
@@ -535,15 +579,9 @@ evaluate_rows(RowSample *sample, Node *expression, RowCallback callback, void *a
 		bool isnull;
 
 		CHECK_FOR_INTERRUPTS();
-		if (row >= EVALUATE_ROWS && row % 32 == 0)
-		{
-			instr_time now;
-
-			INSTR_TIME_SET_CURRENT(now);
-			INSTR_TIME_SUBTRACT(now, start);
-			if (INSTR_TIME_GET_MILLISEC(now) > EVALUATE_MS)
-				break;
-		}
+		left -= bytes_read(sample, row, columns) + ROW_BYTES;
+		if (row >= EVALUATE_ROWS && left < 0)
+			break;
 		ResetExprContext(econtext);
 		ExecStoreHeapTuple(sample->rows[row], slot, false);
 		value = ExecEvalExprSwitchContext(state, econtext, &isnull);

@@ -29,7 +29,7 @@ typedef struct RowColumn
 	FormData_pg_attribute form; /* type, length, alignment, storage */
 	bool known;                 /* false: an expression that must not be, or cannot be, evaluated */
 	const char *problem;        /* what it raised */
-	int nrows; /* the first ones of the sample; fewer where evaluating them takes long */
+	int nrows; /* the first ones of the sample; fewer where evaluating them is much work */
 	Datum *values;
 	bool *nulls;
 	int nnulls;
@@ -76,6 +76,9 @@ extern const uint32 *rows_hashes(RowSample *sample, RowColumn *column);
 
 /* Bytes of each value as it would be in an index tuple; negative: of one that is not aligned. */
 extern const int16 *rows_sizes(RowSample *sample, RowColumn *column);
+
+/* Of a column's value that is not null, as it is once it is back from TOAST. */
+extern Size rows_raw_bytes(Datum value, int16 length);
 
 extern RowFilter *rows_filter(RowSample *sample, List *predicate);
 

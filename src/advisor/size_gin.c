@@ -7,7 +7,7 @@
  * as differences of seven bits a byte; where these are too many for a tuple
  * they are a tree of their own, of full pages.
  *
- * Cost: the operator class's extraction, for as many rows as EXTRACT_MS allow.
+ * Cost: the operator class's extraction, of as many rows as EXTRACT_KEYS allow.
  */
 #include "pgopt.h"
 
@@ -21,7 +21,6 @@
 #include "common/hashfn.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "portability/instr_time.h"
 #include "storage/bufpage.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -32,8 +31,10 @@
 #include "rows.h"
 #include "size.h"
 
-#define EXTRACT_MS   10
-#define EXTRACT_ROWS 100
+/* Extraction ends after so many keys, or bytes of values, but not before that many rows: 5 to 10 milliseconds each. */
+#define EXTRACT_KEYS  65536
+#define EXTRACT_BYTES (2 * 1024 * 1024)
+#define EXTRACT_ROWS  100
 
 /*
  * What of the tree's pages is used: entries come in order, and a page that is
@@ -181,7 +182,7 @@ extract_column(const SizeInput *input, int i, Keys *keys)
 	int16 length;
 	bool byval;
 	char align;
-	instr_time start;
+	Size bytes = 0;
 
 	memset(keys, 0, sizeof(Keys));
 	keys->context = CurrentMemoryContext;
@@ -191,27 +192,22 @@ extract_column(const SizeInput *input, int i, Keys *keys)
 	get_typlenbyvalalign(key_type, &length, &byval, &align);
 	fmgr_info(get_opfamily_proc(family, type, type, GIN_EXTRACTVALUE_PROC), &extract);
 	grow(keys);
-	INSTR_TIME_SET_CURRENT(start);
 	old = MemoryContextSwitchTo(scratch);
 	for (int row = 0; row < input->nrows && column->known; row++)
 	{
 		if (input->filter != NULL && !input->filter->passes[row])
 			continue;
 		CHECK_FOR_INTERRUPTS();
-		if (keys->rows >= EXTRACT_ROWS && keys->rows % 16 == 0)
-		{
-			instr_time now;
-
-			INSTR_TIME_SET_CURRENT(now);
-			INSTR_TIME_SUBTRACT(now, start);
-			if (INSTR_TIME_GET_MILLISEC(now) > EXTRACT_MS)
-				break;
-		}
+		if (keys->rows >= EXTRACT_ROWS && (keys->total >= EXTRACT_KEYS || bytes >= EXTRACT_BYTES))
+			break;
 		keys->rows++;
 		if (column->nulls[row])
 			add_key(keys, hash_combine(3, i), 0);
 		else
+		{
+			bytes += rows_raw_bytes(column->values[row], column->form.attlen);
 			extract_row(keys, &extract, col, column->values[row], length, byval, i);
+		}
 		MemoryContextReset(scratch);
 	}
 	MemoryContextSwitchTo(old);
