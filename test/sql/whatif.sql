@@ -205,3 +205,4 @@ SELECT count(*) AS traces FROM traces;
 SET client_min_messages = warning;
 DROP SCHEMA whatif CASCADE;
 DROP ROLE whatif_other, whatif_reader;
+DROP EXTENSION pg_trgm;
