@@ -51,11 +51,6 @@ for v in plain again; do
 done
 for v in $variants; do start_server "$v"; done
 
-# children_cpu SERVER: clock ticks that its ended processes have used
-children_cpu() {
-  sed 's/.*) //' "/proc/$(head -n 1 "$stage/$1/postmaster.pid")/stat" | awk '{ print $14 + $15 }'
-}
-
 # options LOAD: pgbench's
 options() {
   case $1 in
@@ -68,42 +63,15 @@ options() {
 
 # run_once VARIANT LOAD: one measured run; TPS, clock ticks of CPU, transactions
 run_once() {
-  cpu=$(children_cpu "$1")
   # shellcheck disable=SC2046
-  PGOPTIONS="-c synchronous_commit=off" tps "$1" $(options "$2") -c "$clients" -j 1 -T "$seconds" >"$stage/tps.now"
-  sleep 0.2
-  n=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$stage/pgbench.out")
-  say "$(cat "$stage/tps.now") $(($(children_cpu "$1") - cpu)) $n"
+  PGOPTIONS="-c synchronous_commit=off" tps_and_cpu "$1" $(options "$2") -c "$clients" -j 1 -T "$seconds"
 }
 
 measure_tps() {
   quiet "$load, $rounds rounds of 2 x $seconds s each"
-  rm -f "$stage"/ratio.*
   for v in $variants; do run_once "$v" "$load" >/dev/null; done # warm-up
-  for round in $(seq "$rounds"); do
-    rm -f "$stage"/tps.*
-    order=$(say "$variants" | awk -v r="$round" '{ for (i = 0; i < NF; i++) print $((i + r) % NF + 1) }')
-    for v in $order $(say "$order" | sed '1!G;h;$!d'); do run_once "$v" "$load" >>"$stage/tps.$v"; done
-    rm -f "$stage"/base.*
-    for v in $variants; do
-      # TPS, and clock ticks of CPU a transaction, over both runs; then both relative to plain
-      awk '{ t += $1; c += $2; n += $3 } END { printf "%.1f %.9f\n", t / NR, c / n }' "$stage/tps.$v" >"$stage/base.$v"
-      cat "$stage/base.plain" "$stage/base.$v" | awk 'NR == 1 { t = $1; c = $2 } NR == 2 { printf "%.4f %.4f\n", $1 / t, $2 / c }' \
-        >"$stage/now"
-      cut -d ' ' -f 1 "$stage/base.$v" >>"$stage/ratio.tps.$v"
-      cut -d ' ' -f 1 "$stage/now" >>"$stage/ratio.$v"
-      cut -d ' ' -f 2 "$stage/now" >>"$stage/ratio.cpu.$v"
-    done
-    if [ -n "${VERBOSE:-}" ]; then
-      say "round $round: $(for v in $variants; do printf '%s %s %s  ' "$v" "$(tail -n 1 "$stage/ratio.$v")" "$(tail -n 1 "$stage/ratio.cpu.$v")"; done)"
-    fi
-  done
-  printf '  %-12s %8s %10s %8s %8s %12s %8s %8s\n' variant tps "tps ratio" lowest highest "cpu ratio" lowest highest
-  for v in $variants; do
-    # shellcheck disable=SC2046
-    printf '  %-12s %8.0f %10s %8s %8s %12s %8s %8s\n' "$v" "$(median <"$stage/ratio.tps.$v")" $(spread <"$stage/ratio.$v") \
-      $(spread <"$stage/ratio.cpu.$v")
-  done
+  compare_rounds "$load"
+  ratio_table
 }
 
 # backend_instructions VARIANT LOAD N: run N transactions, print the instructions of the backend that served them

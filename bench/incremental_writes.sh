@@ -92,11 +92,6 @@ printf '%s\n' "\\set id random(1, $documents)" \
   >"$stage/insert.sql"
 printf '%s\n' "\\set id random(1, $documents)" 'UPDATE w.documents SET seen = seen + 1 WHERE id = :id;' >"$stage/aside.sql"
 
-# children_cpu SERVER: clock ticks that its ended processes have used
-children_cpu() {
-  sed 's/.*) //' "/proc/$(head -n 1 "$stage/$1/postmaster.pid")/stat" | awk '{ print $14 + $15 }'
-}
-
 # settle VARIANT: the same state before each run
 settle() {
   sql "$1" -c "DELETE FROM w.documents WHERE id > $documents" </dev/null
@@ -107,41 +102,19 @@ settle() {
   sql "$1" -c "VACUUM pgbench_accounts" -c "VACUUM w.documents" -c "CHECKPOINT" </dev/null
 }
 
-# run_once VARIANT: one measured run; TPS, clock ticks of CPU, transactions
+# run_once VARIANT LOAD: one measured run; TPS, clock ticks of CPU, transactions
 run_once() {
   settle "$1"
-  cpu=$(children_cpu "$1")
-  PGOPTIONS="-c synchronous_commit=$mode" tps "$1" -M prepared -c "$clients" -j 1 -T "$seconds" -f "$stage/$load.sql" >"$stage/tps.now"
-  sleep 0.2
-  n=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$stage/pgbench.out")
-  say "$(cat "$stage/tps.now") $(($(children_cpu "$1") - cpu)) $n"
+  PGOPTIONS="-c synchronous_commit=$mode" tps_and_cpu "$1" -M prepared -c "$clients" -j 1 -T "$seconds" -f "$stage/$2.sql"
 }
 
 measure() {
-  rm -f "$stage"/ratio.* "$stage/notes"
-  for v in $variants; do run_once "$v" >/dev/null; done # warm-up
-  for round in $(seq "$rounds"); do
-    rm -f "$stage"/tps.*
-    order=$(say "$variants" | awk -v r="$round" '{ for (i = 0; i < NF; i++) print $((i + r) % NF + 1) }')
-    for v in $order $(say "$order" | sed '1!G;h;$!d'); do run_once "$v" >>"$stage/tps.$v"; done
-    rm -f "$stage"/base.*
-    for v in $variants; do
-      # TPS, and clock ticks of CPU a transaction, over both runs; then both relative to plain
-      awk '{ t += $1; c += $2; n += $3 } END { printf "%.1f %.9f\n", t / NR, c / n }' "$stage/tps.$v" >"$stage/base.$v"
-      cat "$stage/base.plain" "$stage/base.$v" | awk 'NR == 1 { t = $1; c = $2 } NR == 2 { printf "%.4f %.4f\n", $1 / t, $2 / c }' \
-        >"$stage/now"
-      cut -d ' ' -f 1 "$stage/base.$v" >>"$stage/ratio.tps.$v"
-      cut -d ' ' -f 1 "$stage/now" >>"$stage/ratio.$v"
-      cut -d ' ' -f 2 "$stage/now" >>"$stage/ratio.cpu.$v"
-    done
-    if [ -n "${VERBOSE:-}" ]; then
-      say "round $round: $(for v in $variants; do printf '%s %s %s  ' "$v" "$(tail -n 1 "$stage/ratio.$v")" "$(tail -n 1 "$stage/ratio.cpu.$v")"; done)"
-    fi
-  done
+  rm -f "$stage/notes"
+  for v in $variants; do run_once "$v" "$load" >/dev/null; done # warm-up
+  compare_rounds "$load"
   for v in $variants; do
     # shellcheck disable=SC2046
-    printf '  %-9s %-4s %7s %-9s %8.0f %10s %8s %8s %12s %8s %8s\n' "$load" "$mode" "$clients" "$v" "$(median <"$stage/ratio.tps.$v")" \
-      $(spread <"$stage/ratio.$v") $(spread <"$stage/ratio.cpu.$v")
+    printf '  %-9s %-4s %7s %-9s %8.0f %10s %8s %8s %12s %8s %8s\n' "$load" "$mode" "$clients" "$v" $(ratios "$v")
   done
   if [ -e "$stage/notes" ]; then sort "$stage/notes" | uniq -c; fi
 }

@@ -126,6 +126,57 @@ tps() {
   sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$stage/pgbench.out"
 }
 
+# children_cpu SERVER: clock ticks that its ended processes have used
+children_cpu() {
+  sed 's/.*) //' "/proc/$(head -n 1 "$stage/$1/postmaster.pid")/stat" | awk '{ print $14 + $15 }'
+}
+
+# tps_and_cpu SERVER ARGUMENT...: one run of pgbench; TPS, clock ticks of CPU of its backends, transactions
+tps_and_cpu() {
+  cpu=$(children_cpu "$1")
+  rate=$(tps "$@")
+  sleep 0.2
+  n=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$stage/pgbench.out")
+  say "$rate $(($(children_cpu "$1") - cpu)) $n"
+}
+
+# compare_rounds LOAD: $rounds rounds of $variants, the first of which is "plain". The caller's run_once VARIANT LOAD
+# prints what tps_and_cpu does. A round runs every variant twice, in order and then in reverse, so that drift cancels
+# out, and each round begins with another one; its ratio is the sum of both runs to that of plain.
+compare_rounds() {
+  rm -f "$stage"/ratio.*
+  for round in $(seq "$rounds"); do
+    rm -f "$stage"/run.* "$stage"/base.*
+    order=$(say "$variants" | awk -v r="$round" '{ for (i = 0; i < NF; i++) print $((i + r) % NF + 1) }')
+    for v in $order $(say "$order" | sed '1!G;h;$!d'); do run_once "$v" "$1" >>"$stage/run.$v"; done
+    for v in $variants; do
+      # TPS, and clock ticks of CPU a transaction, over both runs; then both relative to plain
+      awk '{ t += $1; c += $2; n += $3 } END { printf "%.1f %.9f\n", t / NR, c / n }' "$stage/run.$v" >"$stage/base.$v"
+      cat "$stage/base.plain" "$stage/base.$v" | awk 'NR == 1 { t = $1; c = $2 } NR == 2 { printf "%.4f %.4f\n", $1 / t, $2 / c }' \
+        >"$stage/now"
+      cut -d ' ' -f 1 "$stage/base.$v" >>"$stage/ratio.tps.$v"
+      cut -d ' ' -f 1 "$stage/now" >>"$stage/ratio.$v"
+      cut -d ' ' -f 2 "$stage/now" >>"$stage/ratio.cpu.$v"
+    done
+    if [ -n "${VERBOSE:-}" ]; then
+      say "round $round: $(for v in $variants; do printf '%s %s %s  ' "$v" "$(tail -n 1 "$stage/ratio.$v")" "$(tail -n 1 "$stage/ratio.cpu.$v")"; done)"
+    fi
+  done
+}
+
+# ratios VARIANT: of those rounds, the median TPS; then the median, lowest and highest ratio of TPS, and of CPU
+ratios() {
+  say "$(median <"$stage/ratio.tps.$1") $(spread <"$stage/ratio.$1") $(spread <"$stage/ratio.cpu.$1")"
+}
+
+ratio_table() {
+  printf '  %-12s %8s %10s %8s %8s %12s %8s %8s\n' variant tps "tps ratio" lowest highest "cpu ratio" lowest highest
+  for v in $variants; do
+    # shellcheck disable=SC2046
+    printf '  %-12s %8.0f %10s %8s %8s %12s %8s %8s\n' "$v" $(ratios "$v")
+  done
+}
+
 # wait_until SECONDS SERVER WHAT SQL: until the query says t
 wait_until() {
   give_up=$(($(date +%s) + $1))

@@ -83,54 +83,22 @@ printf '%s\n' '\set id random(1, 10000)' 'UPDATE account SET balance = balance +
 
 settled="SELECT NOT EXISTS (SELECT FROM pgopt_matviews WHERE state IN ('due', 'refreshing', 'retrying'))"
 
-# children_cpu SERVER: clock ticks that its ended processes have used
-children_cpu() {
-  sed 's/.*) //' "/proc/$(head -n 1 "$stage/$1/postmaster.pid")/stat" | awk '{ print $14 + $15 }'
-}
-
-# run_once VARIANT MODE: one measured run, from the same state each time; TPS, and ms of CPU a transaction
+# run_once VARIANT MODE: one measured run, from the same state each time; TPS, clock ticks of CPU, transactions
 run_once() {
   sql "$1" -c "TRUNCATE event" -c "VACUUM account" -c "VACUUM counter" -c "CHECKPOINT" </dev/null
   if [ "$1" = refreshing ]; then wait_until 60 refreshing "the refreshes to end" "$settled"; fi
-  cpu=$(children_cpu "$1")
-  PGOPTIONS="-c synchronous_commit=$2" tps "$1" -M prepared -c "$clients" -j 2 -T "$seconds" \
-    -f "$stage/insert.sql" -f "$stage/update.sql" >"$stage/tps.now"
-  sleep 0.2
-  n=$(sed -n 's/^number of transactions actually processed: \([0-9]*\).*/\1/p' "$stage/pgbench.out")
-  say "$(cat "$stage/tps.now") $(($(children_cpu "$1") - cpu)) $n"
+  PGOPTIONS="-c synchronous_commit=$2" tps_and_cpu "$1" -M prepared -c "$clients" -j 2 -T "$seconds" \
+    -f "$stage/insert.sql" -f "$stage/update.sql"
 }
 
 for mode in ${MODES:-off on}; do
   quiet "synchronous_commit = $mode, $rounds rounds of 2 x $seconds s each"
-  rm -f "$stage"/ratio.*
   case $variants in
     *refreshing*) ask refreshing "SELECT coalesce(max(id), 0) FROM pgopt.refresh_log" >"$stage/log_before" ;;
   esac
   run_once plain "$mode" >/dev/null # warm-up
-  for round in $(seq "$rounds"); do
-    rm -f "$stage"/tps.*
-    order=$(say "$variants" | awk -v r="$round" '{ for (i = 0; i < NF; i++) print $((i + r) % NF + 1) }')
-    for v in $order $(say "$order" | sed '1!G;h;$!d'); do run_once "$v" "$mode" >>"$stage/tps.$v"; done
-    rm -f "$stage"/base.*
-    for v in $variants; do
-      # TPS, and clock ticks of CPU a transaction, over both runs; then both relative to plain
-      awk '{ t += $1; c += $2; n += $3 } END { printf "%.1f %.9f\n", t / NR, c / n }' "$stage/tps.$v" >"$stage/base.$v"
-      cat "$stage/base.plain" "$stage/base.$v" | awk 'NR == 1 { t = $1; c = $2 } NR == 2 { printf "%.4f %.4f\n", $1 / t, $2 / c }' \
-        >"$stage/now"
-      cut -d ' ' -f 1 "$stage/base.$v" >>"$stage/ratio.tps.$v"
-      cut -d ' ' -f 1 "$stage/now" >>"$stage/ratio.$v"
-      cut -d ' ' -f 2 "$stage/now" >>"$stage/ratio.cpu.$v"
-    done
-    if [ -n "${VERBOSE:-}" ]; then
-      say "round $round: $(for v in $variants; do printf '%s %s %s  ' "$v" "$(tail -n 1 "$stage/ratio.$v")" "$(tail -n 1 "$stage/ratio.cpu.$v")"; done)"
-    fi
-  done
-  printf '  %-12s %8s %10s %8s %8s %12s %8s %8s\n' variant tps "tps ratio" lowest highest "cpu ratio" lowest highest
-  for v in $variants; do
-    # shellcheck disable=SC2046
-    printf '  %-12s %8.0f %10s %8s %8s %12s %8s %8s\n' "$v" "$(median <"$stage/ratio.tps.$v")" $(spread <"$stage/ratio.$v") \
-      $(spread <"$stage/ratio.cpu.$v")
-  done
+  compare_rounds "$mode"
+  ratio_table
   case $variants in *refreshing*) ;; *) continue ;; esac
   say "  refreshes on \"refreshing\": $(ask refreshing "SELECT count(*) || ', ' || round(sum(extract(epoch FROM duration)), 1)
      || ' s in all' FROM pgopt.refresh_log WHERE id > $(cat "$stage/log_before")")"
