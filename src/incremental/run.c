@@ -41,6 +41,10 @@
 /* A leaf with fewer rows is not worth being netted. */
 #define ROWS_WORTH_NETTING 16
 
+/* A larger one is, if among so many of its rows one in so many was there before. */
+#define NETTING_SAMPLE 400
+#define NETTING_SHARE  8
+
 /* All are dropped when there would be more. */
 #define MAX_STATEMENTS 200
 
@@ -415,22 +419,24 @@ weight_of(TupleTableSlot *slot)
 	return DatumGetInt64(slot_getattr(slot, slot->tts_tupleDescriptor->natts, &isnull));
 }
 
+/* Do many of the first rows come again, because the same row was changed again? */
 static bool
-came_and_went(Tuplestorestate *store, TupleTableSlot *slot)
+is_worth_netting(Tuplestorestate *store, TupleDesc desc, TupleTableSlot *slot)
 {
-	bool came = false;
-	bool went = false;
+	RowTable *table = row_table_create(desc, desc->natts - 1, NULL);
+	int rows = 0;
+	int met_again = 0;
 
-	while (!(came && went) && tuplestore_gettupleslot(store, true, false, slot))
+	while (rows < NETTING_SAMPLE && tuplestore_gettupleslot(store, true, false, slot))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (weight_of(slot) > 0)
-			came = true;
-		else
-			went = true;
+		rows++;
+		if (row_table_add(table, slot, row_table_hash(table, slot))->count++ > 0)
+			met_again++;
 	}
+	row_table_free(table);
 	tuplestore_rescan(store);
-	return came && went;
+	return met_again * NETTING_SHARE >= rows;
 }
 
 typedef struct NetTarget
@@ -468,7 +474,7 @@ net_leaf(DeltaRun *run, int number)
 	NetTarget target = {.desc = run->descs[number]};
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(target.desc, &TTSOpsMinimalTuple);
 
-	if (came_and_went(store, slot) && row_table_parts(store, slot) == 1)
+	if (is_worth_netting(store, target.desc, slot) && row_table_parts(store, slot) == 1)
 	{
 		int natts = target.desc->natts;
 		RowTable *table = row_table_create(target.desc, natts - 1, NULL);
