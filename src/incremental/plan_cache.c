@@ -190,7 +190,8 @@ compile(Oid matview)
 	find_dependencies(matview, &entry.relids, &entry.functions);
 	changes_before = catalog_changes;
 	entry.plan = plan_compile(matview);
-	entry.valid = (catalog_changes == changes_before);
+	/* what stands in the way may go without a trace here: a right, an operator class */
+	entry.valid = entry.plan->program != NULL && catalog_changes == changes_before;
 	MemoryContextSwitchTo(old);
 	return entry;
 }
