@@ -141,6 +141,8 @@ extern Node *delta_not_exists(Query *query);
 
 /* A factor that is 1 where rows of a query exist (or do not), given by its EXISTS form. */
 extern Factor *delta_exists(Level *level, Query *query, bool negated, Node *after);
+extern bool delta_leads_index(Oid relid, AttrNumber attnum);
+
 /* Is it what joins can hash or merge by? */
 extern bool delta_is_equality(OpExpr *op);
 extern const char *delta_exists_way(const Factor *factor);
@@ -150,9 +152,12 @@ extern const char *delta_exists_reason(const Factor *factor);
 
 extern bool delta_columns(Compiler *compiler, Query *query, List *numbers, int target);
 
+/* The index that conditions want and a large table does not have, or NULL. */
+extern char *delta_index_hint(Level *level, Node *quals);
+
 /* A part of the plan that is named after what it reads. */
 extern void delta_add_part(Level *level, const char *before, Relids rtis, const char *after,
-						   const char *way, const char *reason);
+						   const char *way, const char *reason, const char *hint);
 
 /* An outer join as a sum of products, each of them times more. */
 extern bool

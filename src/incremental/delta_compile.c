@@ -4,6 +4,8 @@
  */
 #include "pgopt.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -12,7 +14,9 @@
 #include "parser/parse_coerce.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 #include "delta.h"
 
@@ -40,9 +44,58 @@ append_names(StringInfo names, Query *query, Relids rtis)
 	}
 }
 
+static double
+rows_of(Oid relid)
+{
+	HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	double rows = 0;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		rows = ((Form_pg_class) GETSTRUCT(tuple))->reltuples;
+		ReleaseSysCache(tuple);
+	}
+	return rows;
+}
+
+/* Without an index a table this large is better not read for a few changes. */
+#define LARGE_TABLE 10000
+
+char *
+delta_index_hint(Level *level, Node *quals)
+{
+	ListCell *lc;
+
+	foreach(lc, make_ands_implicit((Expr *) quals))
+	{
+		OpExpr *op = lfirst(lc);
+
+		if (!IsA(op, OpExpr) || list_length(op->args) != 2 || !delta_is_equality(op) ||
+			!IsA(linitial(op->args), Var) || !IsA(lsecond(op->args), Var))
+			continue;
+		for (int side = 0; side < 2; side++)
+		{
+			Var *var = list_nth(op->args, side);
+			RangeTblEntry *rte;
+
+			if (var->varlevelsup != 0)
+				continue;
+			rte = rt_fetch(var->varno, level->query->rtable);
+			if (rte->rtekind == RTE_RELATION && rows_of(rte->relid) >= LARGE_TABLE &&
+				!delta_leads_index(rte->relid, var->varattno))
+				return psprintf(
+					"CREATE INDEX ON %s (%s)",
+					quote_qualified_identifier(get_namespace_name(get_rel_namespace(rte->relid)),
+											   get_rel_name(rte->relid)),
+					quote_identifier(get_attname(rte->relid, var->varattno, false)));
+		}
+	}
+	return NULL;
+}
+
 void
 delta_add_part(Level *level, const char *before, Relids rtis, const char *after, const char *way,
-			   const char *reason)
+			   const char *reason, const char *hint)
 {
 	StringInfoData part;
 	ListCell *lc;
@@ -58,7 +111,7 @@ delta_add_part(Level *level, const char *before, Relids rtis, const char *after,
 		if (strcmp(other->part, part.data) == 0 && strcmp(other->way, way) == 0)
 			return;
 	}
-	plan_add_part(level->compiler->plan, part.data, way, reason, NULL);
+	plan_add_part(level->compiler->plan, part.data, way, reason, hint);
 }
 
 /* --- queries ------------------------------------------------------------------------ */
@@ -76,7 +129,8 @@ plain_query(Compiler *compiler, Query *query, List *outputs, int target)
 					   delta_entries((Node *) query->jointree),
 					   "",
 					   "join delta",
-					   "changed rows are joined with what the other tables hold now");
+					   "changed rows are joined with what the other tables hold now",
+					   delta_index_hint(&level, query->jointree->quals));
 	/* an outer join that is all there is needs no store of its own */
 	if (list_length(items) == 1 && IsA(linitial(items), JoinExpr))
 		return delta_gather_quals(&level, query->jointree->quals, &product) &&
@@ -267,7 +321,8 @@ emit_padded(Level *level, JoinExpr *join, Product *side, Node *kept, Node *nulle
 				   delta_entries(nulled),
 				   "",
 				   delta_exists_way(none),
-				   delta_exists_reason(none));
+				   delta_exists_reason(none),
+				   delta_index_hint(level, join->quals));
 	product->factors = lappend(product->factors, none);
 	return delta_emit(level, product, delta_entries(nulled), outputs, target);
 }

@@ -149,7 +149,8 @@ add_exists(Level *level, Query *query, Node *condition, bool negated, Node *afte
 					   delta_entries((Node *) query->jointree),
 					   ")",
 					   delta_exists_way(factor),
-					   delta_exists_reason(factor));
+					   delta_exists_reason(factor),
+					   delta_index_hint(&inside, query->jointree->quals));
 	return true;
 }
 

@@ -237,8 +237,9 @@ of_store(int store, List *inner)
 	return factor;
 }
 
-static bool
-leads_index(Oid relid, AttrNumber attnum)
+/* Does an index on this column serve whoever looks for one of its values? */
+bool
+delta_leads_index(Oid relid, AttrNumber attnum)
 {
 	Relation rel = relation_open(relid, AccessShareLock);
 	List *indexes = RelationGetIndexList(rel);
@@ -273,7 +274,7 @@ has_index(Level *level, List *inner)
 		if (!IsA(var, Var))
 			continue;
 		rte = rt_fetch(var->varno, level->query->rtable);
-		if (rte->rtekind == RTE_RELATION && leads_index(rte->relid, var->varattno))
+		if (rte->rtekind == RTE_RELATION && delta_leads_index(rte->relid, var->varattno))
 			return true;
 	}
 	return false;
