@@ -4,10 +4,13 @@
  *		far behind are given up, and what no view needs is no longer captured.
  *
  * A change goes only when its transaction is older than all valid views'
- * frontiers and than every snapshot that anybody still uses: a view that is
- * being computed now will name such a snapshot as its frontier.  That horizon
- * is asked for before the frontiers are read; a view that comes in between has
- * either its row or its snapshot.
+ * frontiers.  A view that is not valid may be about to become so, with a
+ * frontier that nobody else sees yet.  So nothing goes while such a view is
+ * being refreshed, which its lock tells, even if that transaction has let go of
+ * its snapshot or is prepared; and nothing that is not older than every
+ * snapshot in use, since one of them may be the next refresh's.  In this order:
+ * that horizon, the locks, the frontiers.  A refresh that ends in between has
+ * its frontier there; one that begins has a later snapshot.
  *
  * Locks: SHARE UPDATE EXCLUSIVE on a log while rows are deleted from it, so
  * that there is one at a time; ACCESS EXCLUSIVE to empty a log at one go, and
@@ -56,8 +59,8 @@
 typedef struct Reader
 {
 	Oid view;
-	uint64 oldest; /* what it may have to read is of this transaction or later */
-	char *frontier;
+	char *frontier; /* NULL: it is not valid */
+	uint64 oldest;  /* what it may have to read is of this transaction or later */
 } Reader;
 
 /* A log, and who has to read it. */
@@ -66,7 +69,7 @@ typedef struct Log
 	Oid relid;
 	Oid log;
 	bool is_needed;
-	List *readers; /* of Reader *; only of views whose state is valid */
+	List *readers; /* of Reader * */
 } Log;
 
 /* The oldest transaction that is not past for some snapshot in use that can read this table. */
@@ -119,6 +122,7 @@ load_logs(void)
 		Oid relid = DatumGetObjectId(pgopt_spi_value(i, 1, &isnull));
 		Oid view;
 		Datum oldest;
+		Reader *reader;
 
 		if (log == NULL || log->relid != relid)
 		{
@@ -130,20 +134,42 @@ load_logs(void)
 		view = DatumGetObjectId(pgopt_spi_value(i, 3, &isnull));
 		if (isnull)
 			continue;
-		log->is_needed = true;
+		reader = palloc0(sizeof(Reader));
+		reader->view = view;
 		oldest = pgopt_spi_value(i, 4, &isnull);
 		if (!isnull)
 		{
-			Reader *reader = palloc(sizeof(Reader));
-
-			reader->view = view;
 			reader->oldest = U64FromFullTransactionId(DatumGetFullTransactionId(oldest));
-			reader->frontier = MemoryContextStrdup(caller, pgopt_spi_text(i, 5));
-			log->readers = lappend(log->readers, reader);
+			reader->frontier = pgopt_spi_text(i, 5);
 		}
+		log->is_needed = true;
+		log->readers = lappend(log->readers, reader);
 	}
 	pgopt_spi_end(&spi);
 	return logs;
+}
+
+/* The views that nobody refreshes right now. */
+static List *
+idle_views(List *logs)
+{
+	List *idle = NIL;
+	ListCell *lc;
+	ListCell *lc2;
+
+	foreach(lc, logs)
+	{
+		foreach(lc2, ((const Log *) lfirst(lc))->readers)
+		{
+			Oid view = ((const Reader *) lfirst(lc2))->view;
+
+			if (!ConditionalLockRelationOid(view, RowShareLock))
+				continue;
+			UnlockRelationOid(view, RowShareLock);
+			idle = lappend_oid(idle, view);
+		}
+	}
+	return idle;
 }
 
 static SysScanDesc
@@ -235,7 +261,7 @@ give_up(const Reader *reader, const char *reason)
 	pgopt_spi_end(&spi);
 }
 
-/* What they have not read is kept until the next call, which finds them no longer valid. */
+/* What those have not read is kept until the next call, which finds them no longer valid. */
 static void
 give_up_laggards(const Log *log, Relation rel)
 {
@@ -247,7 +273,7 @@ give_up_laggards(const Log *log, Relation rel)
 	{
 		const Reader *reader = lfirst(lc);
 
-		if (exceeds_limit(rel, reader->oldest))
+		if (reader->frontier != NULL && exceeds_limit(rel, reader->oldest))
 			give_up(reader,
 					psprintf("more rows of %s changed than pgopt.incremental_log_limit keeps",
 							 get_rel_name(log->relid)));
@@ -299,12 +325,30 @@ delete_rows(Relation log, uint64 limit)
 	systable_endscan(scan);
 }
 
+/* From which transaction on changes are to be kept. */
+static uint64
+oldest_needed(const Log *log, uint64 horizon, List *idle)
+{
+	uint64 oldest = horizon;
+	ListCell *lc;
+
+	foreach(lc, log->readers)
+	{
+		const Reader *reader = lfirst(lc);
+
+		if (reader->frontier != NULL)
+			oldest = Min(oldest, reader->oldest);
+		else if (!list_member_oid(idle, reader->view))
+			return 0;
+	}
+	return oldest;
+}
+
 static void
-tidy(const Log *log, uint64 horizon)
+tidy(const Log *log, uint64 horizon, List *idle)
 {
 	Relation rel;
-	uint64 limit = horizon;
-	ListCell *lc;
+	uint64 limit = oldest_needed(log, horizon, idle);
 
 	if (!ConditionalLockRelationOid(log->log, ShareUpdateExclusiveLock))
 		return;
@@ -312,9 +356,7 @@ tidy(const Log *log, uint64 horizon)
 	if (rel == NULL)
 		return;
 	give_up_laggards(log, rel);
-	foreach(lc, log->readers)
-		limit = Min(limit, ((const Reader *) lfirst(lc))->oldest);
-	if (!empty_log(rel, limit))
+	if (limit > 0 && !empty_log(rel, limit))
 		delete_rows(rel, limit);
 	relation_close(rel, NoLock);
 }
@@ -337,6 +379,7 @@ rowlog_maintain(void)
 	Oid table = pgopt_table_oid("row_log");
 	uint64 horizon;
 	char *publication = rowlog_publication();
+	List *idle;
 	List *logs;
 	ListCell *lc;
 	int timeout = FIRST_DROP_WAIT_MS;
@@ -345,6 +388,9 @@ rowlog_maintain(void)
 	if (!OidIsValid(table))
 		return true;
 	horizon = oldest_in_use(table);
+	PushActiveSnapshot(GetLatestSnapshot());
+	idle = idle_views(load_logs());
+	PopActiveSnapshot();
 	PushActiveSnapshot(GetLatestSnapshot());
 	logs = load_logs();
 	foreach(lc, logs)
@@ -355,11 +401,12 @@ rowlog_maintain(void)
 		if (publication != NULL)
 		{
 			foreach(reader, log->readers)
-				give_up(lfirst(reader), publication);
+				if (((const Reader *) lfirst(reader))->frontier != NULL)
+					give_up(lfirst(reader), publication);
 			log->is_needed = false;
 		}
 		if (log->is_needed && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(log->relid)))
-			tidy(log, horizon);
+			tidy(log, horizon, idle);
 		else
 			log->is_needed = false;
 	}
