@@ -166,24 +166,37 @@ add_value(MemoryContext context, Extremes *extremes, ElementType *element, Datum
 
 /* --- the functions of the aggregates ------------------------------------------------ */
 
+/* The type of the values that the calling expression adds. */
+static ElementType *
+added_type(FunctionCallInfo fcinfo, bool largest)
+{
+	Oid type;
+
+	if (fcinfo->flinfo->fn_extra != NULL)
+		return fcinfo->flinfo->fn_extra;
+	type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+	if (!OidIsValid(type))
+		elog(ERROR, "could not determine the type of the aggregate's argument");
+	return element_type(fcinfo, type, largest);
+}
+
 static Datum
 add_extreme(FunctionCallInfo fcinfo, bool largest)
 {
 	MemoryContext context = aggregate_context(fcinfo);
 	Extremes *extremes = PG_ARGISNULL(0) ? NULL : (Extremes *) PG_GETARG_POINTER(0);
-	Oid type = get_fn_expr_argtype(fcinfo->flinfo, 1);
+	ElementType *element;
 
-	if (!OidIsValid(type))
-		elog(ERROR, "could not determine the type of the aggregate's argument");
 	if (PG_ARGISNULL(1))
 	{
 		if (extremes == NULL)
 			PG_RETURN_NULL();
 		PG_RETURN_POINTER(extremes);
 	}
+	element = added_type(fcinfo, largest);
 	if (extremes == NULL)
-		extremes = make_extremes(context, type, FIRST_ALLOCATION);
-	add_value(context, extremes, element_type(fcinfo, type, largest), PG_GETARG_DATUM(1));
+		extremes = make_extremes(context, element->type, FIRST_ALLOCATION);
+	add_value(context, extremes, element, PG_GETARG_DATUM(1));
 	PG_RETURN_POINTER(extremes);
 }
 
