@@ -20,6 +20,7 @@
 #include "catalog/pg_trigger.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
@@ -267,6 +268,7 @@ rowlog_mark(Oid relid, Snapshot snapshot)
 	return (int64) hash_bytes_extended((const unsigned char *) parts, sizeof(parts), 0);
 }
 
+/* Who has neither altered a relation nor written to its log has not the locks for it. */
 bool
 rowlog_written_by_me(Oid relid)
 {
@@ -274,20 +276,21 @@ rowlog_written_by_me(Oid relid)
 	Relation rel;
 	Relation log;
 	LogShape *shape;
-	bool answer = false;
+	bool answer;
 
 	if (!FullTransactionIdIsValid(xid))
 		return false;
-	if (TransactionIdIsCurrentTransactionId(class_xmin(relid, NULL)) ||
-		TransactionIdIsCurrentTransactionId(trigger_xmin(relid, NULL)))
-		return true;
-
 	rel = try_relation_open(relid, AccessShareLock);
 	if (rel == NULL)
 		return false;
-	log = shape_open_log(rel, AccessShareLock, &shape);
+	answer = CheckRelationLockedByMe(rel, ShareUpdateExclusiveLock, true) &&
+			 (TransactionIdIsCurrentTransactionId(class_xmin(relid, NULL)) ||
+			  TransactionIdIsCurrentTransactionId(trigger_xmin(relid, NULL)));
+	log = answer ? NULL : shape_open_log(rel, AccessShareLock, &shape);
 	relation_close(rel, AccessShareLock);
-	if (log != NULL)
+	if (log == NULL)
+		return answer;
+	if (CheckRelationLockedByMe(log, RowExclusiveLock, true))
 	{
 		SysScanDesc scan = begin_scan(log,
 									  shape->index,
@@ -298,8 +301,8 @@ rowlog_written_by_me(Oid relid)
 
 		answer = HeapTupleIsValid(systable_getnext(scan));
 		systable_endscan(scan);
-		relation_close(log, AccessShareLock);
 	}
+	relation_close(log, AccessShareLock);
 	return answer;
 }
 
