@@ -113,7 +113,8 @@ incremental_hindrance(IncrementalPlan *plan, const char *untracked, List *source
 		char *why = rowlog_why_not(source->relid, plan->owner, source->columns);
 
 		if (why != NULL)
-			return psprintf("%s: %s", get_rel_name(source->relid), why);
+			return psprintf(
+				"changes of %s cannot be captured: %s", get_rel_name(source->relid), why);
 	}
 	return NULL;
 }
