@@ -156,7 +156,7 @@ sub writer_script
   my $script = "SET lock_timeout = '200ms'; SET deadlock_timeout = '50ms'; SET client_min_messages = error; SET log_min_error_statement = panic;\n";
   foreach (1 .. $n)
   {
-    $script .= transaction($q) . sprintf("SELECT pg_sleep(%.3f);\n", $q->below(40) / 1000);
+    $script .= transaction($q) . sprintf("SELECT pg_sleep(%.3f);\n", $q->below(150) / 1000);
   }
   return $script;
 }
