@@ -242,6 +242,7 @@ log_options(void)
 	static const char *const options[] = {"autovacuum_vacuum_threshold=2000",
 										  "autovacuum_vacuum_scale_factor=0.1",
 										  "autovacuum_vacuum_insert_threshold=-1",
+										  "toast_tuple_target=8160",
 										  "autovacuum_analyze_threshold=2147483647"};
 	Datum elements[lengthof(options)];
 
