@@ -50,9 +50,12 @@ extern Expr *groups_show_key(GroupCompiler *compiler, int number);
 extern Expr *groups_recompute_expression(GroupCompiler *compiler, Expr *expression);
 extern Node *groups_count_letters_fast(Node *node, void *context);
 extern void groups_join_counts_and_sums(GroupCompiler *compiler);
+
+/* groups_compile_types.c */
 extern bool groups_is_storable(Oid type);
-extern bool groups_equal_is_same(Expr *expression);
 extern bool groups_can_be_hashed(Oid type);
+extern int groups_fixed_scale(Expr *expression);
+extern bool groups_equal_is_same(Expr *expression);
 
 /* groups_compile_sql.c */
 extern ColumnType groups_type_of(Expr *expression);
