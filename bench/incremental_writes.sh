@@ -18,7 +18,8 @@
 # and highest, and of the CPU time that the backends took a transaction. Between the runs, not timed, the views of "capture"
 # are refreshed, and tables vacuumed.
 #   ROUNDS=4 SECONDS_EACH=2 LOADS="account document text insert" (and aside) CLIENTS="1 4" MODES="off on" DOCUMENTS=100000
-#   VARIANTS="plain capture ivm again" (plain must be first) VERBOSE=1    bench/incremental_writes.sh
+#   PROTOCOL=prepared (or simple) VARIANTS="plain capture ivm again" (plain must be first) VERBOSE=1
+#   bench/incremental_writes.sh
 set -eu
 top=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$top/script/lib.sh"
@@ -105,7 +106,7 @@ settle() {
 # run_once VARIANT LOAD: one measured run; TPS, clock ticks of CPU, transactions
 run_once() {
   settle "$1"
-  PGOPTIONS="-c synchronous_commit=$mode" tps_and_cpu "$1" -M prepared -c "$clients" -j 1 -T "$seconds" -f "$stage/$2.sql"
+  PGOPTIONS="-c synchronous_commit=$mode" tps_and_cpu "$1" -M "${PROTOCOL:-prepared}" -c "$clients" -j 1 -T "$seconds" -f "$stage/$2.sql"
 }
 
 measure() {
