@@ -236,9 +236,9 @@ take_back_own_readers(Oid source)
 
 		if (reader->xid != xid || reader->source != source)
 			continue;
+		/* The entry stays: a rollback to a savepoint would undo this alone. */
 		state_invalidate(reader->view,
 						 "what it reads was refreshed again by the transaction that refreshed it");
-		reader->xid = InvalidTransactionId;
 	}
 }
 
