@@ -214,15 +214,24 @@ sub refresher_script
   {
     my $view = $q->one_of(@views);
     my $compared = "SELECT refresh_and_compare('$view');\n";
-    # what it reads is made fresh before: its changes are read from their log only if they are not this transaction's
-    my $before = $chained->{$view} ? "SELECT mode FROM unnest('{public.up_rows,public.up_groups}'::regclass[]) v, public.pgopt_refresh(v);\n" : '';
-    my $kind = $view eq 'control' ? 'control' : $q->weighted(compared => 82, late => 6, plain => 4, rollback => 4, changed => 4);
+    # what it reads is made fresh before, or by the same transaction
+    my $before = $chained->{$view} && $q->chance(50) ? "SELECT mode FROM unnest('{public.up_rows,public.up_groups}'::regclass[]) v, public.pgopt_refresh(v);\n" : '';
+    my $kind = $view eq 'control' ? 'control' : $q->weighted(compared => 76, late => 6, plain => 4, rollback => 4, changed => 3, again => 4,
+      twice => $chained->{$view} ? 10 : 0);
     $script .= 'SET TimeZone = ' . literal($q->one_of('UTC', 'Asia/Tokyo', 'America/New_York')) . ";\n" if $q->chance(10);
     $script .= 'SET search_path = ' . $q->one_of('public', 'hostile, public', 'hostile, pg_catalog, public') . ";\n" if $q->chance(10);
     $script .= "SELECT pg_advisory_lock_shared(1);\n$before";
     if ($kind eq 'plain')
     {
       $script .= "SELECT mode FROM public.pgopt_refresh('public.$view');\n";
+    }
+    elsif ($kind eq 'twice')
+    {
+      # what it reads is refreshed again and again after it, in its transaction
+      my $below = "SELECT mode FROM unnest('{public.up_rows,public.up_groups}'::regclass[]) v, public.pgopt_refresh(v);";
+      $script .= "BEGIN; INSERT INTO public.rare (k, kind, n) VALUES (3, 'lei', 1); SELECT mode FROM public.pgopt_refresh('public.$view');\n"
+        . "SAVEPOINT s; UPDATE public.rare SET n = n + 1 WHERE id % 7 = 3; $below " . $q->one_of('ROLLBACK TO s;', 'RELEASE s;')
+        . " DELETE FROM public.rare WHERE id % 31 = 5; $below COMMIT;\n";
     }
     elsif ($kind eq 'rollback')
     {
@@ -234,8 +243,9 @@ sub refresher_script
       $script .= "BEGIN ISOLATION LEVEL REPEATABLE READ;\n";
       $script .= "SELECT FROM pg_class LIMIT 1; SELECT pg_sleep(0.05);\n" if $kind eq 'late';
       $script .= "INSERT INTO public.doc (k, kind, n) VALUES (3, 'lei', 1);\n" if $kind eq 'changed';
+      $script .= "SAVEPOINT s; SELECT mode FROM public.pgopt_refresh('public.$view'); ROLLBACK TO s;\n" if $kind eq 'again';
       $compared =~ s/SELECT /SELECT public./;
-      $script .= $compared;
+      $script .= $compared x ($kind eq 'again' ? 2 : 1);
       $script .= "SELECT public.forget_running();\n" if $kind eq 'control';
       $script .= "COMMIT;\n";
     }
@@ -267,6 +277,7 @@ sub chained_views
 #   refreshes         how many incremental ones to compare
 #   seconds           at most
 #   interferes        whether the owner of the tables does more than writing: TRUNCATE, DDL, plain REFRESH
+#   limit             of each log, if not the default
 # Returns a hash: incremental, differences, control, control_wrong, all (refreshes), classes (refreshes of each),
 # refused (messages), failed (texts of differences).
 sub run_epoch
@@ -278,6 +289,8 @@ sub run_epoch
 
   my $log = -s $node->logfile;
 
+  $node->safe_psql('postgres', 'ALTER SYSTEM ' . ($options{limit} ? "SET pgopt.incremental_log_limit = '$options{limit}'" : 'RESET pgopt.incremental_log_limit'));
+  $node->reload;
   $node->safe_psql('postgres', "CREATE DATABASE $database");
   $node->safe_psql($database, "CREATE EXTENSION pgopt; CREATE EXTENSION amcheck;\n" . $queries->schema);
   create_comparison($node, $database);
@@ -347,8 +360,8 @@ sub come_to_rest
 sub unexpected_errors
 {
   my ($node, $offset) = @_;
-  my $expected = qr/(writer_\d+ (23505|40001|40P01|55P03|25P02|42704|42601|22003|57014|57P01|3B001|21000)|owner (55P03|40P01|25P02)|[a-z]+(_\d+)? (57014|57P01|08006)) /;
-  my @lines = grep { $_ !~ /cannot be refreshed incrementally/ && /\b(ERROR|PANIC|FATAL):|TRAP:/ && $_ !~ $expected && !/the database system is/ } split /\n/, substr(slurp_file($node->logfile), $offset);
+  my $expected = qr/(writer_\d+ (23505|23514|40001|40P01|55P03|25P02|42704|42601|22003|3B001|21000)|owner [^X]\w{4}|refresher_\d+ 40001|[a-z]+(_\d+)? (57014|57P01|08006)) /;
+  my @lines = grep { $_ !~ /cannot be refreshed incrementally/ && /\b(ERROR|PANIC|FATAL):|TRAP:/ && $_ !~ $expected && !/the database system is|database \d+ does not exist/ } split /\n/, substr(slurp_file($node->logfile), $offset);
   return \@lines;
 }
 

@@ -200,6 +200,7 @@ sub owner_script
       "REFRESH MATERIALIZED VIEW $view;",
       "BEGIN; REFRESH MATERIALIZED VIEW $view; ROLLBACK;",
       "REINDEX TABLE $table;",
+      "SELECT pgopt_manage('$view', incremental => 'never');\n" . insert($q, $table =~ /part/ ? 'part' : $table) . "\nSELECT pgopt_manage('$view', incremental => 'auto');",
       "BEGIN; DROP INDEX IF EXISTS added; CREATE INDEX added ON $table (kind); COMMIT;",
       "BEGIN; ALTER TABLE heir NO INHERIT base; ALTER TABLE heir INHERIT base; COMMIT;",
       "ALTER TABLE $table REPLICA IDENTITY FULL;",

@@ -32,7 +32,8 @@ while ($sum{incremental} < $wanted && $sum{differences} < 10 && time() - $begun 
     views => $is_long ? 24 : 14,
     refreshes => $is_long ? 600 : $wanted,
     seconds => $is_long && $left > 120 ? 120 : $left,
-    interferes => $is_long || $epochs % 2 == 0);
+    interferes => $is_long || $epochs % 2 == 0,
+    limit => $epochs % 4 == 0 ? '1MB' : undef);
   $sum{$_} += $epoch->{$_} foreach keys %sum;
   $classes{$_} += $epoch->{classes}{$_} foreach keys %{ $epoch->{classes} };
   push @refused, $epoch->{refused} if $epoch->{refused};
