@@ -533,6 +533,9 @@ incremental_prepare(Oid matview, const char *untracked, char **reason, char **hi
 	*reason = incremental_hindrance(plan, untracked, sources, hint);
 	if (*reason != NULL)
 		return PREPARE_REFUSED;
+
+	/* before pgopt.row_log, as DROP EXTENSION locks them */
+	state_load(matview, &state);
 	uncovered = first_uncovered(sources);
 	if (uncovered != NULL && !rowlog_ensure(uncovered->relid, uncovered->columns))
 	{
@@ -546,7 +549,6 @@ incremental_prepare(Oid matview, const char *untracked, char **reason, char **hi
 		groups_create_tables(plan);
 
 	/* The logs' keeper has to know of this view as soon as there is a log. */
-	state_load(matview, &state);
 	if (uncovered != NULL || lacks_tables || !state.found)
 	{
 		state.valid = false;
@@ -580,7 +582,10 @@ incremental_status(Oid matview, IncrementalStatus *status)
 		status->log_bytes += rowlog_bytes(state.sources[i]);
 }
 
-/* Views that are gone, or are no longer to be refreshed incrementally. */
+/*
+ * Views that are gone, or are no longer to be refreshed incrementally.  The
+ * tables are locked in the order in which DROP EXTENSION locks them.
+ */
 static List *
 abandoned(void)
 {
@@ -592,19 +597,19 @@ abandoned(void)
 	bool isnull;
 
 	pgopt_spi_begin(&spi);
-	count =
-		pgopt_spi_execute_kept(&plan,
-							   "SELECT s.view FROM pgopt.incremental_state s"
-							   " WHERE NOT EXISTS (SELECT FROM pgopt.matview m JOIN pg_class c"
-							   "                       ON c.oid = m.view AND c.relkind = 'm'"
-							   "                    WHERE m.view = s.view AND m.home = pgopt.home()"
-							   "                      AND m.incremental <> 'never')",
-							   0,
-							   NULL,
-							   NULL,
-							   NULL,
-							   true,
-							   SPI_OK_SELECT);
+	count = pgopt_spi_execute_kept(&plan,
+								   "SELECT s.view"
+								   "  FROM (pgopt.matview m JOIN pg_class c"
+								   "         ON c.oid = m.view AND c.relkind = 'm'"
+								   "        AND m.home = pgopt.home() AND m.incremental <> 'never')"
+								   " RIGHT JOIN pgopt.incremental_state s ON s.view = m.view"
+								   " WHERE m.view IS NULL",
+								   0,
+								   NULL,
+								   NULL,
+								   NULL,
+								   true,
+								   SPI_OK_SELECT);
 	for (uint64 i = 0; i < count; i++)
 	{
 		Oid view = DatumGetObjectId(pgopt_spi_value(i, 1, &isnull));

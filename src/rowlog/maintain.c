@@ -87,7 +87,11 @@ oldest_in_use(Oid table)
 	return U64FromFullTransactionId(FullTransactionIdFromEpochAndXid(epoch, oldest));
 }
 
-/* The logs and their readers, in the current context, as the active snapshot sees them. */
+/*
+ * The logs and their readers, in the current context, as the active snapshot
+ * sees them.  The tables are locked in the order in which DROP EXTENSION locks
+ * them.
+ */
 static List *
 load_logs(void)
 {
@@ -102,12 +106,11 @@ load_logs(void)
 	rows = pgopt_spi_execute_kept(
 		&plan,
 		"SELECT l.relation, l.log, s.view, pg_snapshot_xmin(s.frontier), s.frontier::text"
-		"  FROM pgopt.row_log l"
-		"  LEFT JOIN (pgopt.incremental_state s"
-		"             JOIN pgopt.matview m ON m.view = s.view AND m.home = pgopt.home()"
-		"                                 AND m.incremental <> 'never'"
-		"             JOIN pg_class c ON c.oid = s.view)"
-		"    ON l.relation = ANY (s.sources)"
+		"  FROM (pgopt.matview m"
+		"        JOIN pgopt.incremental_state s ON s.view = m.view AND m.home = pgopt.home()"
+		"                                      AND m.incremental <> 'never'"
+		"        JOIN pg_class c ON c.oid = s.view)"
+		" RIGHT JOIN pgopt.row_log l ON l.relation = ANY (s.sources)"
 		" ORDER BY l.relation",
 		0,
 		NULL,
