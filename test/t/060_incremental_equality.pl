@@ -50,7 +50,12 @@ note('incremental refreshes of each class: ' . join(', ', map { "$_ $classes{$_}
 note("never refreshed incrementally:\n" . join("\n", @refused)) if @refused;
 is($sum{differences}, 0, "every refresh gave what the definition gives (seed $seed)") or diag(join("\n\n", @failed));
 cmp_ok($sum{incremental}, '>', $is_long ? $wanted - 1 : 20, 'enough of them were incremental');
-cmp_ok($sum{control_wrong}, '>', 0, "a frontier without the list of running transactions is found to be wrong ($sum{control} tries)");
+# few tries may all be lucky
+SKIP:
+{
+  skip "the wrong frontier was tried $sum{control} times only", 1 if $sum{control} < 60;
+  cmp_ok($sum{control_wrong}, '>', 0, "a frontier without the list of running transactions is found to be wrong ($sum{control} tries)");
+}
 is("@damaged", '', 'indexes are sound');
 is(join("\n", sort keys %errors), '', 'nobody got an error that is not of his own making');
 if ($is_long)
